@@ -1,0 +1,64 @@
+# `make demo` and `make test` do all the set-up: a virtual environment with what is needed, and nothing outside it.
+
+VENV ?= .venv
+PEER_VENV ?= .venv-peer
+# The first Python that is new enough; `make test PYTHON=python3.13` to choose.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+BIN = $(VENV)/bin
+
+.PHONY: help demo test coverage lint format bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(VENV)/.demo ## run the demonstration: real processes, a real workload, a table of outcomes
+	@$(BIN)/state-signals demo
+
+test: $(VENV)/.dev $(PEER_VENV)/.peer ## run the tests, and check that the core is covered
+	$(BIN)/coverage erase
+	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='*/protocol/*,*/codec.py' --fail-under=100
+
+coverage: ## show what the last `make test` did not run
+	$(BIN)/coverage report
+
+lint: $(VENV)/.dev ## check formatting, lint, types and import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: $(VENV)/.dev ## measure a round beside the same survey written by hand
+	$(BIN)/python benchmarks/round_trip.py
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) $(PEER_VENV) .coverage .coverage.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "CPython 3.11 or later is needed; name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@# Dependency groups are known to pip from 25.1 on.
+	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.created pyproject.toml
+	$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.created pyproject.toml
+	$(PIP) install --editable '.[demo]' --group dev
+	@touch $@ $(VENV)/.demo
+
+# state-signals 1.0.1 lives apart: it has the same module name, wants another redis-py, and that one wants distutils.
+$(PEER_VENV)/.peer: Makefile
+	@test -n "$(PYTHON)" || { echo "CPython 3.11 or later is needed; name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(PEER_VENV)
+	$(PEER_VENV)/bin/python -m pip --quiet --disable-pip-version-check install 'state-signals==1.0.1' 'redis<4' 'setuptools<80'
+	@touch $@

@@ -1,0 +1,303 @@
+"""Bytes to messages and back: version 1, the version 2 envelope, and the limits on both.
+
+Whatever arrives either becomes a message or raises `MalformedMessage` with a countable reason; nothing else escapes.
+
+Signals go through the standard library's `json` both ways, because 1.0.1 does the same: what only that accepts (`NaN`,
+escaped lone surrogates in metadata) must come out as it went in. Responses, which arrive by the thousand, are decoded
+by msgspec straight into their type, and take the slow path only when that refuses them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from state_signals.exceptions import InvalidArgument, InvalidType, MalformedMessage, MessageTooLarge
+from state_signals.limits import DEFAULT_LIMITS, Limits
+from state_signals.messages import NO_TAG, Envelope, Receipt, Response, Signal
+
+__all__ = [
+    "ENVELOPE_KEY",
+    "PROTOCOL_VERSION",
+    "WireResponse",
+    "check_name",
+    "decode_response",
+    "decode_signal",
+    "encode_response",
+    "encode_signal",
+]
+
+_T = TypeVar("_T")
+
+ENVELOPE_KEY: Final = "_state_signals"
+"""The one metadata key that is reserved: version 1 tolerates additions there and nowhere else."""
+
+PROTOCOL_VERSION: Final = 2
+
+
+class WireResponse(msgspec.Struct, frozen=True, gc=False):
+    """A response as it arrives: version 1 fields first, then what version 2 adds."""
+
+    responder_id: str
+    publisher_id: str
+    event: str
+    ras: int | None = None
+    message: str | None = None
+    signal_id: str | None = None
+    sent: float | None = None
+    took: float | None = None
+    state: str | None = None
+
+
+class _WireSignal(msgspec.Struct):
+    publisher_id: str
+    process_name: str
+    event: str
+    runner_host: str
+    sample_no: int = -1
+    tag: str = NO_TAG
+    metadata: dict[str, Any] | None = None
+
+
+class _WireEnvelope(msgspec.Struct):
+    v: int
+    id: str
+    seq: int
+    sent: float
+    reply: str | None = None
+    wait: float | msgspec.UnsetType | None = msgspec.UNSET
+    # The user's metadata is an empty object, not none: without the envelope the two would look the same.
+    empty: bool = False
+
+
+_response_decoder = msgspec.json.Decoder(WireResponse)
+_SIGNAL_ID = re.compile(r"[0-9a-f]{32}")
+# Possessive and with an optional closing quote, so that no input makes it backtrack.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+
+def encode_signal(signal: Signal, envelope: Envelope | None = None, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return the bytes to broadcast: the version 1 keys in their order, the envelope inside the metadata.
+
+    Raises:
+        InvalidType: if the metadata holds something that is not JSON; the message says where.
+        InvalidArgument: if the metadata uses the reserved key, or a text is too long or not valid Unicode.
+        MessageTooLarge: beyond the limits on size or nesting.
+    """
+    for name in ("publisher_id", "process_name", "event", "runner_host", "tag"):
+        check_name(name, getattr(signal, name), limits)
+    if signal.metadata is not None and ENVELOPE_KEY in signal.metadata:
+        raise InvalidArgument(f"the metadata key {ENVELOPE_KEY!r} is reserved for the protocol; rename yours")
+    payload = signal.to_v1()
+    if envelope is not None:
+        extension: dict[str, Any] = {
+            "v": PROTOCOL_VERSION,
+            "id": envelope.id,
+            "seq": envelope.seq,
+            "sent": envelope.sent,
+        }
+        if envelope.reply is not None:
+            extension["reply"] = envelope.reply
+        if envelope.wait is not None:
+            extension["wait"] = None if math.isinf(envelope.wait) else envelope.wait
+        if signal.metadata == {}:
+            extension["empty"] = True
+        payload["metadata"] = {**(signal.metadata or {}), ENVELOPE_KEY: extension}
+    return _encode(payload, "signal", "metadata", limits)
+
+
+def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Signal:
+    """Return the signal, its envelope taken out of the metadata.
+
+    Raises:
+        MalformedMessage: the only exception, whatever the bytes are.
+    """
+    wire = _convert(_parse(data, limits), _WireSignal)
+    for name in ("publisher_id", "process_name", "event", "runner_host", "tag"):
+        _check_received_name(name, getattr(wire, name), limits)
+    metadata, envelope = wire.metadata, None
+    if metadata is not None and ENVELOPE_KEY in metadata:
+        extension = _convert(metadata.pop(ENVELOPE_KEY), _WireEnvelope, reason="bad-envelope")
+        envelope = _envelope(extension, limits)
+        if not metadata and not extension.empty:
+            metadata = None
+    signal = Signal(
+        wire.publisher_id, wire.process_name, wire.event, wire.runner_host, wire.sample_no, wire.tag, metadata
+    )
+    signal._envelope = envelope  # noqa: SLF001 - the one writer: users get it read-only
+    return signal
+
+
+def encode_response(response: Response, receipt: Receipt | None = None, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return the bytes of an answer; without a receipt they are exactly version 1.
+
+    Raises:
+        InvalidArgument: if a text is too long or not valid Unicode.
+        MessageTooLarge: beyond the limit on size.
+    """
+    for name in ("responder_id", "publisher_id", "event"):
+        check_name(name, getattr(response, name), limits)
+    payload = response.to_v1()
+    if receipt is not None:
+        payload |= {"signal_id": receipt.signal_id, "sent": receipt.sent, "took": receipt.took}
+        if receipt.state is not None:
+            payload["state"] = receipt.state
+    return _encode(payload, "response", "message", limits)
+
+
+def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> WireResponse:
+    """Return the response.
+
+    Raises:
+        MalformedMessage: the only exception, whatever the bytes are.
+    """
+    if len(data) > limits.max_payload:
+        raise MalformedMessage("too-large", f"{len(data)} bytes; the limit is {limits.max_payload}")
+    try:
+        wire = _response_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        # The slow path says what is wrong, and takes what 1.0.1 sends but msgspec refuses.
+        wire = _convert(_parse(data, limits), WireResponse)
+        if not all(math.isfinite(seconds or 0.0) for seconds in (wire.sent, wire.took)):
+            raise MalformedMessage("wrong-type", "sent and took must be finite") from None
+    for name in ("responder_id", "publisher_id", "event"):
+        _check_received_name(name, getattr(wire, name), limits)
+    return wire
+
+
+def check_name(what: str, value: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Refuse a text of ours that peers would refuse.
+
+    Raises:
+        InvalidArgument: if it is too long or not valid Unicode.
+    """
+    if len(value) > limits.max_name:
+        raise InvalidArgument(f"{what} has {len(value)} characters; the limit is {limits.max_name}: {value[:40]!r}...")
+    if not _is_unicode(value):
+        raise InvalidArgument(f"{what} is not valid Unicode text: {value[:80]!r}")
+
+
+def _check_received_name(what: str, value: str, limits: Limits) -> None:
+    if len(value) > limits.max_name:
+        raise MalformedMessage("name-too-long", f"{what} has {len(value)} characters")
+    if not _is_unicode(value):
+        raise MalformedMessage("bad-text", f"{what} is not valid Unicode")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be encoded: lone surrogates cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
+    wait = wire.wait if isinstance(wire.wait, float) else 0.0
+    if (
+        wire.v < PROTOCOL_VERSION
+        or not _SIGNAL_ID.fullmatch(wire.id)
+        or wire.seq < 1
+        or not math.isfinite(wire.sent)
+        or not 0.0 <= wait < math.inf
+    ):
+        raise MalformedMessage("bad-envelope", f"v={wire.v!r:.20} id={wire.id!r:.40} seq={wire.seq!r:.20}")
+    if wire.reply is not None:
+        # A key holds a prefix and a namespace around the publisher_id.
+        _check_received_name("reply", wire.reply, Limits(max_name=3 * limits.max_name))
+    return Envelope(
+        id=wire.id,
+        seq=wire.seq,
+        sent=wire.sent,
+        reply=wire.reply,
+        wait=None if wire.wait is msgspec.UNSET else math.inf if wire.wait is None else wait,
+    )
+
+
+def _encode(payload: dict[str, Any], what: str, part: str, limits: Limits) -> bytes:
+    try:
+        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        data = text.encode()
+    except RecursionError:
+        raise MessageTooLarge(f"{part} is nested too deep; the limit is {limits.max_depth} levels") from None
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{part} holds text that is not valid Unicode: {error}") from None
+    except ValueError as error:
+        raise InvalidArgument(f"{part} cannot be sent as JSON: {error}") from None
+    except TypeError as error:
+        where = next(_not_json(payload.get(part), part, limits.max_depth), part)
+        raise InvalidType(f"{where} cannot be sent as JSON: {error}") from None
+    if len(data) > limits.max_payload:
+        raise MessageTooLarge(
+            f"the {what} is {len(data)} bytes; the limit is {limits.max_payload}. "
+            f"Store large data elsewhere and send its place."
+        )
+    if _depth_exceeds(data, limits.max_depth):
+        raise MessageTooLarge(f"{part} is nested too deep; the limit is {limits.max_depth} levels")
+    return data
+
+
+def _not_json(value: Any, path: str, depth: int) -> Iterator[str]:
+    """Yield the places of values that JSON cannot hold."""
+    if depth == 0:
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key is not None and not isinstance(key, str | int | float):
+                yield f"{path} key {key!r:.80}"
+            yield from _not_json(item, f"{path}[{key!r:.80}]", depth - 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _not_json(item, f"{path}[{index}]", depth - 1)
+    elif value is not None and not isinstance(value, str | int | float):
+        yield path
+
+
+def _parse(data: bytes | str, limits: Limits) -> Any:
+    try:
+        raw = data.encode() if isinstance(data, str) else bytes(data)
+        text = raw.decode()
+    except UnicodeError as error:
+        raise MalformedMessage("not-utf8", str(error)[:200]) from None
+    if len(raw) > limits.max_payload:
+        raise MalformedMessage("too-large", f"{len(raw)} bytes; the limit is {limits.max_payload}")
+    if _depth_exceeds(raw, limits.max_depth):
+        raise MalformedMessage("too-deep", f"more than {limits.max_depth} levels")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise MalformedMessage("not-json", str(error)[:200]) from None
+
+
+def _depth_exceeds(raw: bytes, limit: int) -> bool:
+    """Whether brackets nest deeper than the limit. Looked at before parsing: a parser's stack is not ours to risk."""
+    if raw.count(b"[") + raw.count(b"{") <= limit:
+        return False
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(raw):
+        token = match[0]
+        if token in (b"[", b"{"):
+            depth += 1
+            if depth > limit:
+                return True
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return False
+
+
+def _convert(value: Any, kind: type[_T], *, reason: str | None = None) -> _T:
+    if not isinstance(value, dict):
+        raise MalformedMessage(reason or "not-an-object", f"a JSON {type(value).__name__}")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        found = "missing-field" if "missing required field" in str(error) else "wrong-type"
+        raise MalformedMessage(reason or found, str(error)[:200]) from None

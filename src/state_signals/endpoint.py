@@ -1,0 +1,296 @@
+"""What the sync and the asyncio shell have in common: identity, attributes, log, connection attempts, fork check.
+
+Nothing in here waits or talks to a server.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from state_signals.codec import check_name
+from state_signals.exceptions import Closed, InvalidArgument, InvalidType
+from state_signals.handlers import Handlers
+from state_signals.limits import DEFAULT_LIMITS, Limits
+from state_signals.messages import PublishResult, Signal
+from state_signals.protocol.events import Event, LateResponse, MessageRefused, RoundCompleted
+from state_signals.protocol.exporter import ExporterProtocol, check_events, check_names
+from state_signals.protocol.responder import ResponderProtocol
+from state_signals.protocol.rounds import seconds
+from state_signals.protocol.states import ExporterState
+from state_signals.transport.keys import Keys
+
+__all__ = [
+    "DEFAULT_RETENTION",
+    "Endpoint",
+    "ExporterEndpoint",
+    "ResponderEndpoint",
+    "connection_attempts",
+    "limits_for",
+]
+
+DEFAULT_RETENTION = 86_400.0
+"""Seconds that an exporter's keys outlive its last activity."""
+
+_LOG_EVERY = 10.0
+"""Seconds between two log lines about the same kind of bad message."""
+
+_NAMES_IN_LOG = 20
+
+_Handler = TypeVar("_Handler", bound=Callable[[Signal], Any])
+
+
+class Endpoint:
+    """One party of the protocol in this process."""
+
+    def __init__(self, kind: str, log_level: str | int | None) -> None:
+        self.logger = _logger(kind, log_level)
+        self.failed_conn_attempts = 0
+        self._pid = os.getpid()
+        self._closed = False
+        self._refusals: dict[str, tuple[float, int]] = {}
+
+    def _is_foreign_process(self) -> bool:
+        """Whether this is a child that was forked after the endpoint was made: it must not touch the connections."""
+        return os.getpid() != self._pid
+
+    def _check_usable(self) -> None:
+        if self._is_foreign_process():
+            raise Closed(
+                f"this {type(self).__name__} was made in process {self._pid} and is used in process {os.getpid()}: "
+                f"connections do not survive a fork; make a new one after it"
+            )
+        if self._closed:
+            raise Closed(f"this {type(self).__name__} is closed; make a new one")
+
+    def _log(self, event: Event) -> None:
+        if isinstance(event, LateResponse):
+            self.logger.warning(
+                "answer of %r to %r came after its round had ended; it does not count", event.responder_id, event.event
+            )
+        elif isinstance(event, MessageRefused):
+            self._log_refusal(event)
+        elif isinstance(event, RoundCompleted) and not event.result.ok:
+            self._log_result(event.result)
+
+    def _log_refusal(self, event: MessageRefused) -> None:
+        now = time.monotonic()
+        due, unlogged = self._refusals.get(event.reason, (-math.inf, 0))
+        if now < due:
+            self._refusals[event.reason] = (due, unlogged + 1)
+            return
+        self._refusals[event.reason] = (now + _LOG_EVERY, 0)
+        more = f" (and {unlogged} more since the last such line)" if unlogged else ""
+        self.logger.warning("dropped a message, %.300s%s", event.detail, more)
+
+    def _log_result(self, result: PublishResult) -> None:
+        groups = {"failed": result.failed, "missing": result.missing, "lost": result.lost}
+        parts = [
+            f"{name}: {', '.join(map(repr, list(members)[:_NAMES_IN_LOG]))}"
+            + (f" and {len(members) - _NAMES_IN_LOG} more" if len(members) > _NAMES_IN_LOG else "")
+            for name, members in groups.items()
+            if members
+        ]
+        self.logger.warning("signal %s: %s", result.signal_id, "; ".join(parts) or "no responder is subscribed")
+
+
+class ExporterEndpoint(Endpoint):
+    """The identity and the attributes of an exporter."""
+
+    def __init__(
+        self,
+        process_name: str,
+        runner_host: str | None,
+        log_level: str | int | None,
+        *,
+        publisher_id: str | None,
+        keys: Keys,
+        strict_v1: bool,
+        limits: Limits,
+    ) -> None:
+        super().__init__("exporter", log_level)
+        _check_text("process_name", process_name)
+        host = platform.node() if runner_host is None else runner_host
+        _check_text("runner_host", host)
+        name = _identifier("publisher_id", publisher_id, f"{process_name}-{uuid.uuid4()}")
+        self._core = ExporterProtocol(
+            name, process_name, host, reply=keys.reply(name), strict_v1=strict_v1, limits=limits
+        )
+
+    @property
+    def pub_id(self) -> str:
+        """The `publisher_id` of the signals."""
+        return self._core.publisher_id
+
+    @property
+    def proc_name(self) -> str:
+        """The `process_name` of the signals."""
+        return self._core.process_name
+
+    @property
+    def runner_host(self) -> str:
+        """The `runner_host` of the signals."""
+        return self._core.runner_host
+
+    @property
+    def subs(self) -> set[str]:
+        """The roster: the responders that every signal waits for. May be changed and assigned."""
+        return self._core.subs
+
+    @subs.setter
+    def subs(self, names: set[str]) -> None:
+        self._core.subs = set(check_names("subs", names))
+
+    @property
+    def legal_events(self) -> list[str] | None:
+        """The events that may be published; None before `initialize`."""
+        return self._core.legal_events
+
+    @legal_events.setter
+    def legal_events(self, events: list[str]) -> None:
+        self._core.legal_events = check_events(events)
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """How often each kind of message arrived that was not a first answer to an open round."""
+        return dict(self._core.counters)
+
+    def _warn_if_not_initialized(self) -> None:
+        if self._core.state is not ExporterState.INITIALIZED:
+            self.logger.warning("exporter is %s: no events are checked, nobody is waited for", self._core.state)
+
+
+class ResponderEndpoint(Endpoint):
+    """The identity, the attributes and the handlers of a responder."""
+
+    def __init__(
+        self,
+        responder_name: str | None,
+        log_level: str | int | None,
+        *,
+        responder_id: str | None,
+        keys: Keys,
+        limits: Limits,
+    ) -> None:
+        super().__init__("responder", log_level)
+        name = platform.node() if responder_name is None else responder_name
+        _check_text("responder_name", name)
+        fixed = _identifier("responder_id", responder_id, f"{name}-{uuid.uuid4()}-resp")
+        self._core = ResponderProtocol(fixed, reply_of=keys.reply, limits=limits)
+        self._handlers = Handlers()
+        self._stopping = False
+
+    @property
+    def responder_id(self) -> str:
+        """The `responder_id` of the answers. May be assigned, before the first answer."""
+        return self._core.responder_id
+
+    @responder_id.setter
+    def responder_id(self, name: str) -> None:
+        self._core.responder_id = _identifier("responder_id", name, "")
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """How often each kind of message arrived that was not a signal to act on."""
+        return dict(self._core.counters)
+
+    def lock_id(self, publisher_id: str) -> None:
+        """Listen to the signals of one exporter only.
+
+        Raises:
+            InvalidType: (a `TypeError`) unless it is a text.
+        """
+        self._core.lock_id(publisher_id)
+
+    def lock_tag(self, tag: str) -> None:
+        """Listen to signals with one tag only.
+
+        Raises:
+            InvalidType: (a `TypeError`) unless it is a text.
+        """
+        self._core.lock_tag(tag)
+
+    def unlock(self) -> None:
+        """Listen to every exporter and every tag again."""
+        self._core.unlock()
+
+    def on(self, *events: str) -> Callable[[_Handler], _Handler]:
+        """Register a function that `run()` calls with each signal of these events; of all others, if none is given.
+
+        Returning answers success, and a returned text is the message. Raising answers failure, with the error as the
+        message. Events without a function are answered with success: there was nothing to do. A function for
+        `"initialization"` is called upon subscription; one for `"shutdown"` at the end, and nobody awaits its answer.
+
+        Raises:
+            InvalidType: if an event is no text.
+            InvalidArgument: if an event has a function already.
+        """
+        return self._handlers.add(events)
+
+
+def connection_attempts(conn_timeout: object) -> Iterator[bool]:
+    """Yield whether another attempt to connect follows, once per attempt. They are one second apart.
+
+    Raises:
+        InvalidType, InvalidArgument: if `conn_timeout` is no duration.
+    """
+    limit = seconds("conn_timeout", conn_timeout)
+    attempt = 1
+    while limit is None or attempt < limit:
+        yield True
+        attempt += 1
+    yield False
+
+
+def limits_for(max_payload: int | None) -> Limits:
+    """Return the limits, with another `max_payload` (bytes) if one is given.
+
+    Raises:
+        InvalidType, InvalidArgument: unless it is a positive int.
+    """
+    if max_payload is None:
+        return DEFAULT_LIMITS
+    if isinstance(max_payload, bool) or not isinstance(max_payload, int):
+        raise InvalidType(f"max_payload must be int, not {type(max_payload).__name__}")
+    if max_payload < 1:
+        raise InvalidArgument(f"max_payload must be positive, not {max_payload}")
+    return Limits(max_payload=max_payload)
+
+
+def _check_text(what: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidType(f"{what} must be str, not {type(value).__name__}")
+    check_name(what, value)
+
+
+def _identifier(what: str, given: str | None, default: str) -> str:
+    """Return a valid identifier; the default if none is given."""
+    name = default if given is None else given
+    _check_text(what, name)
+    if not name or not name.isprintable():
+        raise InvalidArgument(f"{what} must be printable text and not empty, not {name!r:.80}")
+    return name
+
+
+def _logger(kind: str, level: str | int | None) -> logging.Logger:
+    """Return the logger; with a level, make it print, once per process."""
+    logger = logging.getLogger(f"state_signals.{kind}")
+    if level is None:
+        return logger
+    try:
+        logger.setLevel(level)
+    except (ValueError, TypeError) as error:
+        raise InvalidArgument(f"log_level must be a level of the logging module, such as 'INFO': {error}") from None
+    parent = logging.getLogger("state_signals")
+    if not parent.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+        parent.addHandler(handler)
+        parent.propagate = False
+    return logger

@@ -1,0 +1,71 @@
+"""`responder.on(...)` and `run()`: which function acts on a signal, and what its return or error answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from state_signals.exceptions import InvalidArgument, InvalidType
+from state_signals.messages import SHUTDOWN, Signal
+
+__all__ = ["Handlers"]
+
+_Handler = TypeVar("_Handler", bound=Callable[[Signal], Any])
+
+_MOST_OF_A_MESSAGE = 10_000
+"""Characters of an error that are sent as the answer's message."""
+
+
+class Handlers:
+    """The functions of one responder, and the exporters that it follows while it runs."""
+
+    def __init__(self) -> None:
+        self._by_event: dict[str | None, Callable[[Signal], Any]] = {}
+        self._followed: set[str] = set()
+
+    def add(self, events: tuple[str, ...]) -> Callable[[_Handler], _Handler]:
+        """Return the decorator that registers a function for events; for every other one, if none is given.
+
+        Raises:
+            InvalidType: if an event is no text (as in `@responder.on` without parentheses).
+            InvalidArgument: if an event has a function already.
+        """
+        for event in events:
+            if not isinstance(event, str):
+                raise InvalidType(f'events must be str, as in @responder.on("benchmark-start"), not {event!r:.80}')
+        places: tuple[str | None, ...] = events or (None,)
+
+        def register(handler: _Handler) -> _Handler:
+            for place in places:
+                if place in self._by_event:
+                    raise InvalidArgument(f"there is a function for {place or 'every other event'!r} already")
+                self._by_event[place] = handler
+            return handler
+
+        return register
+
+    def find(self, signal: Signal) -> Callable[[Signal], Any] | None:
+        """Return the function for a signal; None if it needs no action."""
+        return self._by_event.get(signal.event, self._by_event.get(None))
+
+    def is_finished(self, signal: Signal) -> bool:
+        """Note that a signal was acted on. Return whether the last exporter that was followed has shut down."""
+        if signal.event != SHUTDOWN:
+            self._followed.add(signal.publisher_id)
+            return False
+        if signal.publisher_id not in self._followed:
+            return False
+        self._followed.remove(signal.publisher_id)
+        return not self._followed
+
+    @staticmethod
+    def success(returned: object) -> tuple[int, str | None]:
+        """Return the `ras` and `message` for what a function returned: a text is the message."""
+        return 1, returned if isinstance(returned, str) else None
+
+    @staticmethod
+    def failure(error: Exception) -> tuple[int, str | None]:
+        """Return the `ras` and `message` for what a function raised."""
+        # The error may quote bytes that are not text; what cannot be sent is shown escaped.
+        text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
+        return 0, text[:_MOST_OF_A_MESSAGE]

@@ -1,0 +1,30 @@
+"""The bounds on what this package sends, accepts and remembers, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds that protect a process from its peers, and its peers from it.
+
+    Attributes:
+        max_payload: bytes in one message, both ways.
+        max_depth: levels of nested arrays and objects in one message, both ways.
+        max_name: characters in an identifier, an event, a host name or a tag, both ways.
+        max_roster: responders that one exporter keeps track of.
+        max_remembered: closed rounds that an exporter, or unanswered signals that a responder, can still put a name
+            to; older ones are forgotten first.
+    """
+
+    max_payload: int = 1024 * 1024
+    max_depth: int = 64
+    max_name: int = 1024
+    max_roster: int = 100_000
+    max_remembered: int = 1024
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,1 @@
+"""How bytes travel: one contract (`base`), one file a backend."""

@@ -1,0 +1,56 @@
+"""From redis-py's exceptions to ours: what was being done, where, why it failed, what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import exceptions as redis_exceptions
+
+from state_signals.exceptions import ServerRefused, ServerUnreachable, TransportError
+
+__all__ = ["RedisRefused", "RedisUnreachable", "explained"]
+
+
+class RedisUnreachable(ServerUnreachable, redis_exceptions.ConnectionError):
+    """No connection; also what programs written for 1.0.1 catch."""
+
+
+class RedisRefused(ServerRefused, redis_exceptions.ConnectionError):
+    """The server refused; also what programs written for 1.0.1 catch."""
+
+
+_REMEDIES = (
+    (redis_exceptions.AuthenticationError, "Check user and password."),
+    (redis_exceptions.NoPermissionError, "Give the server's user the permissions that docs/security.md lists."),
+    (redis_exceptions.MaxConnectionsError, "Give the client's connection pool more connections; this needs 4."),
+    (redis_exceptions.ReadOnlyError, "This server is a replica; connect to its master."),
+    (redis_exceptions.OutOfMemoryError, "The server is full: raise its maxmemory, or use another."),
+)
+_UNREACHABLE = (redis_exceptions.ConnectionError, redis_exceptions.TimeoutError, OSError)
+_NO_SERVER = "Is the server running there? `state-signals server` starts one on this machine."
+
+
+@contextmanager
+def explained(action: str, address: str) -> Iterator[None]:
+    """Raise what redis-py raises in the body as `TransportError`, explained.
+
+    Raises:
+        RedisUnreachable: without a connection.
+        RedisRefused: when the server answered with an error.
+    """
+    try:
+        yield
+    except TransportError:
+        raise
+    except (redis_exceptions.RedisError, OSError) as error:
+        remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), None)
+        if remedy is None and isinstance(error, _UNREACHABLE):
+            raise RedisUnreachable(f"cannot {action} at {address}: {_reason(error)}. {_NO_SERVER}") from error
+        raise RedisRefused(f"cannot {action} at {address}: {_reason(error)}. {remedy or ''}".rstrip()) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The text that says most: redis-py raises some errors empty."""
+    text = str(error) or (str(error.__cause__) if error.__cause__ else "")
+    return (text or type(error).__name__).rstrip(".")

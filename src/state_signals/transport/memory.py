@@ -1,0 +1,186 @@
+"""`memory://NAME`: parties in one process, without a server.
+
+For programs that want signals between their own threads and tasks, and for tests. Parties that name the same NAME
+share a hub, whether they use threads or asyncio. It behaves as a Redis does: broadcasts reach whoever listens at that
+moment, an answer to an exporter that is gone is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from state_signals.transport.keys import Keys
+
+__all__ = ["AsyncMemoryTransport", "MemoryTransport"]
+
+
+class _Mailbox(Protocol):
+    def put(self, data: bytes) -> None: ...
+
+
+class _Hub:
+    """The channels and streams of one NAME."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._mailboxes: defaultdict[str, list[_Mailbox]] = defaultdict(list)
+
+    def attach(self, place: str, mailbox: _Mailbox) -> None:
+        with self._lock:
+            self._mailboxes[place].append(mailbox)
+
+    def detach(self, place: str, mailbox: _Mailbox) -> None:
+        with self._lock:
+            if mailbox in self._mailboxes[place]:
+                self._mailboxes[place].remove(mailbox)
+            if not self._mailboxes[place]:
+                del self._mailboxes[place]
+
+    def discard(self, place: str) -> None:
+        with self._lock:
+            self._mailboxes.pop(place, None)
+
+    def put(self, place: str, data: bytes) -> None:
+        with self._lock:
+            for mailbox in self._mailboxes.get(place, ()):
+                mailbox.put(data)
+
+
+_hubs: defaultdict[str, _Hub] = defaultdict(_Hub)
+
+
+class _Inbox:
+    def __init__(self, hub: _Hub, place: str) -> None:
+        self._hub = hub
+        self._place = place
+        self._arrived: deque[bytes] = deque()
+        # A signal handler may wake a receive() that it interrupts: the lock must allow that.
+        self._ready = threading.Condition(threading.RLock())
+        self._woken = False
+        hub.attach(place, self)
+
+    def put(self, data: bytes) -> None:
+        with self._ready:
+            self._arrived.append(data)
+            self._ready.notify()
+
+    def receive(self, timeout: float | None) -> Sequence[bytes]:
+        with self._ready:
+            self._ready.wait_for(lambda: self._arrived or self._woken, timeout)
+            self._woken = False
+            arrived = list(self._arrived)
+            self._arrived.clear()
+        return arrived
+
+    def wake(self) -> None:
+        with self._ready:
+            self._woken = True
+            self._ready.notify()
+
+    def close(self) -> None:
+        self._hub.detach(self._place, self)
+
+
+class _AsyncInbox:
+    def __init__(self, hub: _Hub, place: str) -> None:
+        self._hub = hub
+        self._place = place
+        self._arrived: deque[bytes] = deque()
+        self._ready = asyncio.Event()
+        self._is_ending = False
+        self._loop = asyncio.get_running_loop()
+        hub.attach(place, self)
+
+    def put(self, data: bytes) -> None:
+        self._arrived.append(data)
+        # The sender may be another thread, and may outlive this loop.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ready.set)
+
+    async def receive(self) -> Sequence[bytes]:
+        while not self._arrived and not self._is_ending:
+            self._ready.clear()
+            # It may have arrived between the look and the clearing.
+            if not self._arrived:
+                await self._ready.wait()
+        return [self._arrived.popleft() for _ in range(len(self._arrived))]
+
+    def wake(self) -> None:
+        self._is_ending = True
+        self._ready.set()
+
+    async def close(self) -> None:
+        self.wake()
+        self._hub.detach(self._place, self)
+
+
+class MemoryTransport:
+    """The contract of `Transport` over a hub of this process."""
+
+    def __init__(self, name: str, keys: Keys) -> None:
+        self.keys = keys
+        self.address = f"memory://{name}"
+        self.client = None
+        self._hub = _hubs[name]
+
+    def connect(self) -> None:
+        pass
+
+    def broadcast(self, publisher_id: str, signal: bytes) -> None:
+        self._hub.put(self.keys.signals, signal)
+
+    def answer(self, response: bytes, reply: str | None) -> None:
+        self._hub.put(reply or self.keys.responses, response)
+
+    def listen_for_signals(self) -> _Inbox:
+        return _Inbox(self._hub, self.keys.signals)
+
+    def listen_for_responses(self) -> _Inbox:
+        return _Inbox(self._hub, self.keys.responses)
+
+    def collect(self, publisher_id: str) -> _Inbox:
+        return _Inbox(self._hub, self.keys.reply(publisher_id))
+
+    def discard(self, publisher_id: str) -> None:
+        self._hub.discard(self.keys.reply(publisher_id))
+
+    def close(self) -> None:
+        pass
+
+
+class AsyncMemoryTransport:
+    """The contract of `AsyncTransport` over a hub of this process."""
+
+    def __init__(self, name: str, keys: Keys) -> None:
+        self.keys = keys
+        self.address = f"memory://{name}"
+        self.client = None
+        self._hub = _hubs[name]
+
+    async def connect(self) -> None:
+        pass
+
+    async def broadcast(self, publisher_id: str, signal: bytes) -> None:
+        self._hub.put(self.keys.signals, signal)
+
+    async def answer(self, response: bytes, reply: str | None) -> None:
+        self._hub.put(reply or self.keys.responses, response)
+
+    async def listen_for_signals(self) -> _AsyncInbox:
+        return _AsyncInbox(self._hub, self.keys.signals)
+
+    async def listen_for_responses(self) -> _AsyncInbox:
+        return _AsyncInbox(self._hub, self.keys.responses)
+
+    async def collect(self, publisher_id: str) -> _AsyncInbox:
+        return _AsyncInbox(self._hub, self.keys.reply(publisher_id))
+
+    async def discard(self, publisher_id: str) -> None:
+        self._hub.discard(self.keys.reply(publisher_id))
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,198 @@
+"""Redis for threads, by redis-py.
+
+Each inbox has a connection of its own, which it reads without redis-py's PubSub: that reconnects behind the reader's
+back, and what was published in between would be missed unnoticed.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from state_signals.transport import streams
+from state_signals.transport.failures import explained
+from state_signals.transport.keys import Keys
+
+__all__ = ["RedisTransport"]
+
+
+class _Inbox:
+    """A connection that is waited for together with a wake-up."""
+
+    def __init__(self, transport: RedisTransport) -> None:
+        self._transport = transport
+        self._pool = transport.client.connection_pool
+        self._connection: Any = self._pool.get_connection()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        # redis-py offers no way to wait for a connection together with something else.
+        self._selector.register(self._connection._sock, selectors.EVENT_READ)  # noqa: SLF001
+
+    def receive(self, timeout: float | None) -> Sequence[bytes]:
+        with explained("receive", self._transport.address):
+            deadline = None if timeout is None else time.monotonic() + timeout
+            while True:
+                self._request()
+                if not self._is_ready(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    return []
+                arrived = self._take()
+                if arrived or (deadline is not None and time.monotonic() >= deadline):
+                    return arrived
+
+    def wake(self) -> None:
+        try:
+            self._wake_writer.send(b"w")
+        except (BlockingIOError, OSError):
+            return  # It is awake many times over, or closed.
+
+    def close(self) -> None:
+        self._selector.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+        self._connection.disconnect()
+        self._pool.release(self._connection)
+
+    def _is_ready(self, timeout: float | None) -> bool:
+        """Wait for something to read; False when the time is up or somebody woke us."""
+        if self._connection.can_read(timeout=0):
+            return True
+        ready = [key.fileobj for key, _ in self._selector.select(timeout)]
+        if self._wake_reader in ready:
+            self._wake_reader.recv(4096)
+            return False
+        return bool(ready)
+
+    def _request(self) -> None:
+        """Ask the server for what comes next, unless it sends that by itself."""
+
+    def _take(self) -> list[bytes]:
+        """Read what is there; empty if it holds no message."""
+        raise NotImplementedError
+
+
+class _Subscription(_Inbox):
+    """What is published on a channel."""
+
+    def __init__(self, transport: RedisTransport, channel: str) -> None:
+        super().__init__(transport)
+        self._connection.send_command("SUBSCRIBE", channel)
+        # The confirmation: from here on nothing is missed.
+        self._read()
+
+    def _take(self) -> list[bytes]:
+        arrived = streams.published(self._read())
+        while self._connection.can_read(timeout=0):
+            arrived += streams.published(self._read())
+        return arrived
+
+    def _read(self) -> Any:
+        return self._connection.read_response(disable_decoding=True, push_request=True)
+
+
+class _Collection(_Inbox):
+    """What is appended to the stream of an exporter's responses."""
+
+    def __init__(self, transport: RedisTransport, publisher_id: str) -> None:
+        super().__init__(transport)
+        self._key = transport.keys.reply(publisher_id)
+        self._last = transport.create(self._key)
+        self._is_asked = False
+        self._untrimmed = 0
+
+    def _request(self) -> None:
+        if not self._is_asked:
+            self._connection.send_command(*streams.read(self._key, self._last))
+            self._is_asked = True
+
+    def _take(self) -> list[bytes]:
+        self._is_asked = False
+        found = streams.entries(self._connection.read_response(disable_decoding=True))
+        if not found:
+            return []
+        self._last = found[-1][0]
+        self._untrimmed += len(found)
+        if self._untrimmed >= streams.TRIM_AFTER:
+            self._untrimmed = 0
+            self._transport.client.execute_command("XTRIM", self._key, "MINID", self._last)
+        return streams.responses(found)
+
+
+class RedisTransport:
+    """The contract of `Transport` over a Redis client.
+
+    Args:
+        client: a client of redis-py.
+        keys: the names to use.
+        is_ours: whether to close the client with the transport.
+        retention: seconds after which an exporter's keys expire when it no longer does anything.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys, *, is_ours: bool, retention: float) -> None:
+        self.keys = keys
+        self.client = client
+        self.address = streams.server_address(client.connection_pool)
+        self._is_ours = is_ours
+        self._retention = retention
+        self._renewed: dict[str, float] = {}
+
+    def connect(self) -> None:
+        with explained("connect to the server", self.address):
+            self.client.ping()
+
+    def broadcast(self, publisher_id: str, signal: bytes) -> None:
+        with explained("publish a signal", self.address):
+            self.client.execute_command("PUBLISH", self.keys.signals, signal)
+            key = self.keys.reply(publisher_id)
+            if time.monotonic() - self._renewed.get(key, time.monotonic()) > min(streams.REFRESH, self._retention / 4):
+                self._renew(key)
+
+    def answer(self, response: bytes, reply: str | None) -> None:
+        with explained("answer a signal", self.address):
+            if reply is None:
+                self.client.execute_command("PUBLISH", self.keys.responses, response)
+            else:
+                self.client.execute_command(*streams.append(reply, response))
+
+    def listen_for_signals(self) -> _Inbox:
+        with explained("subscribe to signals", self.address):
+            return _Subscription(self, self.keys.signals)
+
+    def listen_for_responses(self) -> _Inbox:
+        with explained("subscribe to responses", self.address):
+            return _Subscription(self, self.keys.responses)
+
+    def collect(self, publisher_id: str) -> _Inbox:
+        with explained("collect responses", self.address):
+            return _Collection(self, publisher_id)
+
+    def create(self, key: str) -> bytes:
+        """Create a stream, empty but for the entry whose id is returned."""
+        pipeline = self.client.pipeline()
+        pipeline.delete(key)
+        pipeline.execute_command("XADD", key, "*", streams.OPENING, b"")
+        opening = pipeline.execute()[1]
+        self._renew(key)
+        return opening if isinstance(opening, bytes) else str(opening).encode()
+
+    def discard(self, publisher_id: str) -> None:
+        with explained("delete an exporter's keys", self.address):
+            key = self.keys.reply(publisher_id)
+            self._renewed.pop(key, None)
+            self.client.delete(key)
+
+    def close(self) -> None:
+        if self._is_ours:
+            self.client.close()
+            self.client.connection_pool.disconnect()
+
+    def _renew(self, key: str) -> None:
+        self.client.execute_command("PEXPIRE", key, int(self._retention * 1000))
+        self._renewed[key] = time.monotonic()

@@ -1,0 +1,179 @@
+"""Redis for asyncio, by redis-py. The counterpart of `state_signals.transport.redis`, method by method."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio
+
+from state_signals.transport import streams
+from state_signals.transport.failures import explained
+from state_signals.transport.keys import Keys
+
+__all__ = ["AsyncRedisTransport"]
+
+
+class _Inbox:
+    """A connection of its own."""
+
+    def __init__(self, transport: AsyncRedisTransport, connection: Any) -> None:
+        self._transport = transport
+        self._pool = transport.client.connection_pool
+        self._connection = connection
+        self._is_ending = False
+
+    async def receive(self) -> Sequence[bytes]:
+        with explained("receive", self._transport.address):
+            try:
+                while not (arrived := await self._take()):
+                    pass
+            except redis.exceptions.ConnectionError:
+                # wake() has cut the connection under the read.
+                if self._is_ending:
+                    return []
+                raise
+            return arrived
+
+    def wake(self) -> None:
+        self._is_ending = True
+        # redis-py has no way to end a read from outside but to close the stream below it.
+        if self._connection._writer is not None:  # noqa: SLF001
+            self._connection._writer.close()  # noqa: SLF001
+
+    async def close(self) -> None:
+        self._is_ending = True
+        await self._connection.disconnect(nowait=True)
+        await self._pool.release(self._connection)
+
+    async def _read(self) -> Any:
+        # Infinite, for None is the client's socket_timeout here, which an idle reader would run into. No disconnect:
+        # a cancelled read is resumed by the next one.
+        return await self._connection.read_response(
+            disable_decoding=True, timeout=math.inf, disconnect_on_error=False, push_request=True
+        )
+
+    async def _take(self) -> list[bytes]:
+        """Wait for the server's next reply; empty if it holds no message."""
+        raise NotImplementedError
+
+
+class _Subscription(_Inbox):
+    """What is published on a channel."""
+
+    async def subscribe(self, channel: str) -> None:
+        await self._connection.send_command("SUBSCRIBE", channel)
+        # The confirmation: from here on nothing is missed.
+        await self._read()
+
+    async def _take(self) -> list[bytes]:
+        return streams.published(await self._read())
+
+
+class _Collection(_Inbox):
+    """What is appended to the stream of an exporter's responses."""
+
+    async def create(self, key: str) -> None:
+        self._key = key
+        self._last = await self._transport.create(key)
+        self._is_asked = False
+        self._untrimmed = 0
+
+    async def _take(self) -> list[bytes]:
+        if not self._is_asked:
+            await self._connection.send_command(*streams.read(self._key, self._last))
+            self._is_asked = True
+        reply = await self._read()
+        self._is_asked = False
+        found = streams.entries(reply)
+        if not found:
+            return []
+        self._last = found[-1][0]
+        self._untrimmed += len(found)
+        if self._untrimmed >= streams.TRIM_AFTER:
+            self._untrimmed = 0
+            await self._transport.client.execute_command("XTRIM", self._key, "MINID", self._last)
+        return streams.responses(found)
+
+
+class AsyncRedisTransport:
+    """The contract of `AsyncTransport` over a Redis client; see `RedisTransport` for the arguments."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, *, is_ours: bool, retention: float) -> None:
+        self.keys = keys
+        self.client = client
+        self.address = streams.server_address(client.connection_pool)
+        self._is_ours = is_ours
+        self._retention = retention
+        self._renewed: dict[str, float] = {}
+
+    async def connect(self) -> None:
+        with explained("connect to the server", self.address):
+            await self.client.ping()
+
+    async def broadcast(self, publisher_id: str, signal: bytes) -> None:
+        with explained("publish a signal", self.address):
+            await self.client.execute_command("PUBLISH", self.keys.signals, signal)
+            key = self.keys.reply(publisher_id)
+            if time.monotonic() - self._renewed.get(key, time.monotonic()) > min(streams.REFRESH, self._retention / 4):
+                await self._renew(key)
+
+    async def answer(self, response: bytes, reply: str | None) -> None:
+        with explained("answer a signal", self.address):
+            if reply is None:
+                await self.client.execute_command("PUBLISH", self.keys.responses, response)
+            else:
+                await self.client.execute_command(*streams.append(reply, response))
+
+    async def listen_for_signals(self) -> _Inbox:
+        with explained("subscribe to signals", self.address):
+            return await self._subscribe(self.keys.signals)
+
+    async def listen_for_responses(self) -> _Inbox:
+        with explained("subscribe to responses", self.address):
+            return await self._subscribe(self.keys.responses)
+
+    async def collect(self, publisher_id: str) -> _Inbox:
+        with explained("collect responses", self.address):
+            inbox = _Collection(self, await self.client.connection_pool.get_connection())
+            try:
+                await inbox.create(self.keys.reply(publisher_id))
+            except BaseException:
+                await inbox.close()
+                raise
+            return inbox
+
+    async def create(self, key: str) -> bytes:
+        """Create a stream, empty but for the entry whose id is returned."""
+        pipeline = self.client.pipeline()
+        pipeline.delete(key)
+        pipeline.execute_command("XADD", key, "*", streams.OPENING, b"")
+        opening = (await pipeline.execute())[1]
+        await self._renew(key)
+        return opening if isinstance(opening, bytes) else str(opening).encode()
+
+    async def discard(self, publisher_id: str) -> None:
+        with explained("delete an exporter's keys", self.address):
+            key = self.keys.reply(publisher_id)
+            self._renewed.pop(key, None)
+            await self.client.delete(key)
+
+    async def close(self) -> None:
+        if self._is_ours:
+            await self.client.aclose()
+            await self.client.connection_pool.disconnect()
+
+    async def _subscribe(self, channel: str) -> _Inbox:
+        inbox = _Subscription(self, await self.client.connection_pool.get_connection())
+        try:
+            await inbox.subscribe(channel)
+        except BaseException:
+            await inbox.close()
+            raise
+        return inbox
+
+    async def _renew(self, key: str) -> None:
+        await self.client.execute_command("PEXPIRE", key, int(self._retention * 1000))
+        self._renewed[key] = time.monotonic()

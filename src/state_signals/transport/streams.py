@@ -1,0 +1,70 @@
+"""The commands and replies that the blocking and the asyncio Redis transport have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "FIELD",
+    "LONGEST",
+    "REFRESH",
+    "TRIM_AFTER",
+    "append",
+    "entries",
+    "published",
+    "read",
+    "responses",
+    "server_address",
+]
+
+FIELD = b"r"
+"""The field of a stream's entry that holds a response, as JSON."""
+
+OPENING = b"o"
+"""The field of the entry that creates a stream."""
+
+LONGEST = 100_000
+"""Entries that responders let a stream of responses grow to, approximately, if its exporter does not read it."""
+
+REFRESH = 60.0
+"""Seconds between two renewals of an exporter's expiry, at the most."""
+
+TRIM_AFTER = 1_000
+"""Entries after which an exporter removes from the stream what it has read."""
+
+
+def append(reply: str, response: bytes) -> tuple[Any, ...]:
+    """Return the command that appends a response, but only to a stream that exists (Redis 6.2)."""
+    return ("XADD", reply, "NOMKSTREAM", "MAXLEN", "~", LONGEST, "*", FIELD, response)
+
+
+def read(reply: str, after: bytes) -> tuple[Any, ...]:
+    """Return the command that waits for entries after the one with the id `after`."""
+    return ("XREAD", "BLOCK", 0, "STREAMS", reply, after)
+
+
+def entries(reply: Any) -> list[tuple[bytes, list[bytes]]]:
+    """Return the (id, fields) of an XREAD reply from one stream, whether it came as RESP2 or RESP3."""
+    streams = reply.values() if isinstance(reply, dict) else [stream[1] for stream in reply or ()]
+    return [(entry[0], entry[1]) for stream in streams for entry in stream]
+
+
+def responses(found: list[tuple[bytes, list[bytes]]]) -> list[bytes]:
+    """Return the responses in a stream's entries; what has none is passed over."""
+    # Redis gives a responder's entry as it was written: one field.
+    return [fields[1] for _, fields in found if fields[0] == FIELD]
+
+
+def published(reply: Any) -> list[bytes]:
+    """Return the payload of a pub/sub reply as a list of one, or of none for confirmations and the like."""
+    return [reply[2]] if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message" else []
+
+
+def server_address(pool: Any) -> str:
+    """Return where a connection pool connects to, as a URL without password."""
+    given = pool.connection_kwargs
+    user = f"{given['username']}@" if given.get("username") else ""
+    if given.get("path"):
+        return f"unix://{user}{given['path']}"
+    scheme = "rediss" if "SSL" in pool.connection_class.__name__ else "redis"
+    return f"{scheme}://{user}{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db') or 0}"

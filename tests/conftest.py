@@ -1,0 +1,46 @@
+"""Real servers for the tests, on free ports, and helpers to wait for conditions."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from state_signals.server import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """One server for all tests that leave it as they found it."""
+    with EmbeddedServer() as running:
+        yield running
+
+
+@pytest.fixture
+def redis_url(server: EmbeddedServer) -> Iterator[str]:
+    """The URL of an empty server; afterwards nothing of the test may be connected or stored there."""
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        yield server.url
+
+
+@pytest.fixture(params=["memory", "redis"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty transport of each kind."""
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4()}"
+    found: str = request.getfixturevalue("redis_url")
+    return found
+
+
+def wait_until(condition: Callable[[], object], *, timeout: float = 10.0, what: str = "the condition") -> None:
+    """Poll until a condition holds; fail when the deadline passes first."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not hold within {timeout} seconds")
+        threading.Event().wait(0.005)
