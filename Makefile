@@ -35,8 +35,9 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.dev ## measure a round beside the same survey written by hand
-	$(BIN)/python benchmarks/round_trip.py
+bench: $(VENV)/.dev $(PEER_VENV)/.peer ## measure a round beside the same survey written by hand, and import cost
+	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/python benchmarks/round_trip.py
+	$(BIN)/python benchmarks/import_cost.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) $(PEER_VENV) .coverage .coverage.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

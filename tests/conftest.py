@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import redis
 
 from state_signals.server import EmbeddedServer
+from tests.parties import Parties, Wire
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +36,29 @@ def url(request: pytest.FixtureRequest) -> str:
         return f"memory://{uuid.uuid4()}"
     found: str = request.getfixturevalue("redis_url")
     return found
+
+
+@pytest.fixture(params=["sync", "asyncio"])
+def shell(request: pytest.FixtureRequest) -> str:
+    """Which of the two sets of classes is used."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def parties(shell: str, url: str) -> AsyncIterator[Parties]:
+    """Makes exporters and responders; all are closed afterwards."""
+    made = Parties(shell, url)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def wire(url: str) -> Iterator[Wire]:
+    """A bystander that sees every byte."""
+    bystander = Wire(url)
+    yield bystander
+    bystander.close()
 
 
 def wait_until(condition: Callable[[], object], *, timeout: float = 10.0, what: str = "the condition") -> None:

@@ -6,7 +6,9 @@ The names are imported when they are used, so that a bare `import state_signals`
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+
+# Type checkers know the name; importing `typing` for it would cost more than all the rest.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from state_signals._version import __version__
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
         TransportError,
     )
     from state_signals.limits import DEFAULT_LIMITS, Limits
-    from state_signals.messages import Outcome, PublishResult, Report, Response, ResultCodes, Signal
+    from state_signals.messages import Response, Signal
+    from state_signals.results import Outcome, PublishResult, Report, ResultCodes
     from state_signals.sync.exporter import SignalExporter
     from state_signals.sync.responder import SignalResponder
 
@@ -72,7 +75,8 @@ _HOMES = {
         "TransportError",
     ),
     "limits": ("DEFAULT_LIMITS", "Limits"),
-    "messages": ("Outcome", "PublishResult", "Report", "Response", "ResultCodes", "Signal"),
+    "messages": ("Response", "Signal"),
+    "results": ("Outcome", "PublishResult", "Report", "ResultCodes"),
     "sync.exporter": ("SignalExporter",),
     "sync.responder": ("SignalResponder",),
 }

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from state_signals.arguments import check_name, is_unicode
 from state_signals.exceptions import InvalidArgument, InvalidType, MalformedMessage, MessageTooLarge
 from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.messages import NO_TAG, Envelope, Receipt, Response, Signal
@@ -25,7 +26,6 @@ __all__ = [
     "ENVELOPE_KEY",
     "PROTOCOL_VERSION",
     "WireResponse",
-    "check_name",
     "decode_response",
     "decode_signal",
     "encode_response",
@@ -170,34 +170,11 @@ def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Wi
     return wire
 
 
-def check_name(what: str, value: str, limits: Limits = DEFAULT_LIMITS) -> None:
-    """Refuse a text of ours that peers would refuse.
-
-    Raises:
-        InvalidArgument: if it is too long or not valid Unicode.
-    """
-    if len(value) > limits.max_name:
-        raise InvalidArgument(f"{what} has {len(value)} characters; the limit is {limits.max_name}: {value[:40]!r}...")
-    if not _is_unicode(value):
-        raise InvalidArgument(f"{what} is not valid Unicode text: {value[:80]!r}")
-
-
 def _check_received_name(what: str, value: str, limits: Limits) -> None:
     if len(value) > limits.max_name:
         raise MalformedMessage("name-too-long", f"{what} has {len(value)} characters")
-    if not _is_unicode(value):
+    if not is_unicode(value):
         raise MalformedMessage("bad-text", f"{what} is not valid Unicode")
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be encoded: lone surrogates cannot."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
@@ -273,6 +250,9 @@ def _parse(data: bytes | str, limits: Limits) -> Any:
         raise MalformedMessage("too-deep", f"more than {limits.max_depth} levels")
     try:
         return json.loads(text)
+    except RecursionError:
+        # Only with a limit above what the interpreter's stack takes.
+        raise MalformedMessage("too-deep", "deeper than this interpreter can read") from None
     except ValueError as error:
         raise MalformedMessage("not-json", str(error)[:200]) from None
 
@@ -301,3 +281,6 @@ def _convert(value: Any, kind: type[_T], *, reason: str | None = None) -> _T:
     except msgspec.ValidationError as error:
         found = "missing-field" if "missing required field" in str(error) else "wrong-type"
         raise MalformedMessage(reason or found, str(error)[:200]) from None
+    except UnicodeError as error:
+        # An unknown key that is an escaped lone surrogate is no text to msgspec.
+        raise MalformedMessage(reason or "bad-text", str(error)[:200]) from None

@@ -11,32 +11,28 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from state_signals.codec import check_name
-from state_signals.exceptions import Closed, InvalidArgument, InvalidType
+from state_signals.arguments import check_events, check_names, check_text, identifier, seconds
+from state_signals.exceptions import Closed, InvalidArgument, ServerUnreachable
 from state_signals.handlers import Handlers
-from state_signals.limits import DEFAULT_LIMITS, Limits
-from state_signals.messages import PublishResult, Signal
+from state_signals.limits import Limits
+from state_signals.messages import Signal
 from state_signals.protocol.events import Event, LateResponse, MessageRefused, RoundCompleted
-from state_signals.protocol.exporter import ExporterProtocol, check_events, check_names
+from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.protocol.responder import ResponderProtocol
-from state_signals.protocol.rounds import seconds
 from state_signals.protocol.states import ExporterState
+from state_signals.results import PublishResult
 from state_signals.transport.keys import Keys
 
-__all__ = [
-    "DEFAULT_RETENTION",
-    "Endpoint",
-    "ExporterEndpoint",
-    "ResponderEndpoint",
-    "connection_attempts",
-    "limits_for",
-]
+__all__ = ["DEFAULT_RETENTION", "RETRY_INTERVAL", "Endpoint", "ExporterEndpoint", "ResponderEndpoint"]
 
 DEFAULT_RETENTION = 86_400.0
 """Seconds that an exporter's keys outlive its last activity."""
+
+RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to connect (version 1 behaviour)."""
 
 _LOG_EVERY = 10.0
 """Seconds between two log lines about the same kind of bad message."""
@@ -49,12 +45,21 @@ _Handler = TypeVar("_Handler", bound=Callable[[Signal], Any])
 class Endpoint:
     """One party of the protocol in this process."""
 
-    def __init__(self, kind: str, log_level: str | int | None) -> None:
+    def __init__(self, kind: str, log_level: str | int | None, conn_timeout: object) -> None:
         self.logger = _logger(kind, log_level)
         self.failed_conn_attempts = 0
+        self._conn_timeout = seconds("conn_timeout", conn_timeout)
         self._pid = os.getpid()
         self._closed = False
         self._refusals: dict[str, tuple[float, int]] = {}
+
+    def _connection_failed(self, error: ServerUnreachable) -> None:
+        """Count a failed attempt to connect, and raise its error if it was the last."""
+        self.failed_conn_attempts += 1
+        if self._conn_timeout is not None and self.failed_conn_attempts >= self._conn_timeout:
+            raise error
+        if self.failed_conn_attempts == 1:
+            self.logger.warning("%s Trying again every second.", error)
 
     def _is_foreign_process(self) -> bool:
         """Whether this is a child that was forked after the endpoint was made: it must not touch the connections."""
@@ -107,6 +112,7 @@ class ExporterEndpoint(Endpoint):
         self,
         process_name: str,
         runner_host: str | None,
+        conn_timeout: object,
         log_level: str | int | None,
         *,
         publisher_id: str | None,
@@ -114,11 +120,11 @@ class ExporterEndpoint(Endpoint):
         strict_v1: bool,
         limits: Limits,
     ) -> None:
-        super().__init__("exporter", log_level)
-        _check_text("process_name", process_name)
+        super().__init__("exporter", log_level, conn_timeout)
+        check_text("process_name", process_name)
         host = platform.node() if runner_host is None else runner_host
-        _check_text("runner_host", host)
-        name = _identifier("publisher_id", publisher_id, f"{process_name}-{uuid.uuid4()}")
+        check_text("runner_host", host)
+        name = identifier("publisher_id", publisher_id, f"{process_name}-{uuid.uuid4()}")
         self._core = ExporterProtocol(
             name, process_name, host, reply=keys.reply(name), strict_v1=strict_v1, limits=limits
         )
@@ -148,6 +154,11 @@ class ExporterEndpoint(Endpoint):
         self._core.subs = set(check_names("subs", names))
 
     @property
+    def absent(self) -> frozenset[str]:
+        """The members of the roster that were expected (`expected_resps`) and have not subscribed."""
+        return self._core.absent
+
+    @property
     def legal_events(self) -> list[str] | None:
         """The events that may be published; None before `initialize`."""
         return self._core.legal_events
@@ -172,16 +183,17 @@ class ResponderEndpoint(Endpoint):
     def __init__(
         self,
         responder_name: str | None,
+        conn_timeout: object,
         log_level: str | int | None,
         *,
         responder_id: str | None,
         keys: Keys,
         limits: Limits,
     ) -> None:
-        super().__init__("responder", log_level)
+        super().__init__("responder", log_level, conn_timeout)
         name = platform.node() if responder_name is None else responder_name
-        _check_text("responder_name", name)
-        fixed = _identifier("responder_id", responder_id, f"{name}-{uuid.uuid4()}-resp")
+        check_text("responder_name", name)
+        fixed = identifier("responder_id", responder_id, f"{name}-{uuid.uuid4()}-resp")
         self._core = ResponderProtocol(fixed, reply_of=keys.reply, limits=limits)
         self._handlers = Handlers()
         self._stopping = False
@@ -193,7 +205,7 @@ class ResponderEndpoint(Endpoint):
 
     @responder_id.setter
     def responder_id(self, name: str) -> None:
-        self._core.responder_id = _identifier("responder_id", name, "")
+        self._core.responder_id = identifier("responder_id", name, "")
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -232,50 +244,6 @@ class ResponderEndpoint(Endpoint):
             InvalidArgument: if an event has a function already.
         """
         return self._handlers.add(events)
-
-
-def connection_attempts(conn_timeout: object) -> Iterator[bool]:
-    """Yield whether another attempt to connect follows, once per attempt. They are one second apart.
-
-    Raises:
-        InvalidType, InvalidArgument: if `conn_timeout` is no duration.
-    """
-    limit = seconds("conn_timeout", conn_timeout)
-    attempt = 1
-    while limit is None or attempt < limit:
-        yield True
-        attempt += 1
-    yield False
-
-
-def limits_for(max_payload: int | None) -> Limits:
-    """Return the limits, with another `max_payload` (bytes) if one is given.
-
-    Raises:
-        InvalidType, InvalidArgument: unless it is a positive int.
-    """
-    if max_payload is None:
-        return DEFAULT_LIMITS
-    if isinstance(max_payload, bool) or not isinstance(max_payload, int):
-        raise InvalidType(f"max_payload must be int, not {type(max_payload).__name__}")
-    if max_payload < 1:
-        raise InvalidArgument(f"max_payload must be positive, not {max_payload}")
-    return Limits(max_payload=max_payload)
-
-
-def _check_text(what: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise InvalidType(f"{what} must be str, not {type(value).__name__}")
-    check_name(what, value)
-
-
-def _identifier(what: str, given: str | None, default: str) -> str:
-    """Return a valid identifier; the default if none is given."""
-    name = default if given is None else given
-    _check_text(what, name)
-    if not name or not name.isprintable():
-        raise InvalidArgument(f"{what} must be printable text and not empty, not {name!r:.80}")
-    return name
 
 
 def _logger(kind: str, level: str | int | None) -> logging.Logger:

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from state_signals.messages import PublishResult
+    from state_signals.results import PublishResult
 
 __all__ = [
     "Closed",

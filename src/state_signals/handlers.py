@@ -39,7 +39,7 @@ class Handlers:
             for place in places:
                 if place in self._by_event:
                     raise InvalidArgument(f"there is a function for {place or 'every other event'!r} already")
-                self._by_event[place] = handler
+            self._by_event.update(dict.fromkeys(places, handler))
             return handler
 
         return register

@@ -1,4 +1,4 @@
-"""What is said: signals, responses, and what became of a round.
+"""What is said: signals and responses.
 
 Plain data. How it looks on the wire is `state_signals.codec`'s business. `Signal` and `Response` have the fields, in
 their order, that version 1 of the protocol gives them; facts that version 2 adds are attributes beside the fields, so
@@ -8,12 +8,11 @@ that neither equality nor the version 1 JSON knows of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from dataclasses import dataclass
 from typing import Any, Final
 
 from state_signals.exceptions import InvalidType
+from state_signals.results import Outcome, PublishResult, Report, ResultCodes  # moving
 
 __all__ = [
     "INITIALIZATION",
@@ -40,24 +39,6 @@ RESERVED_EVENTS: Final = frozenset({INITIALIZATION, SHUTDOWN})
 
 NO_TAG: Final = "No tag specified"
 """The tag of a signal that was given none (protocol version 1)."""
-
-
-class ResultCodes(IntEnum):
-    """What a round came to, as the one number that version 1 knew."""
-
-    ALL_SUBS_SUCCESS = 0
-    SUB_FAILED = 1
-    MISSING_RESPONSE = 2
-
-
-class Outcome(StrEnum):
-    """A responder's end in a round."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    MISSING = "missing"
-    LOST = "lost"
-    LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,138 +187,3 @@ class Response:
     def to_v1(self) -> dict[str, Any]:
         """Return the version 1 fields as an object, in their order, without those that are None."""
         return {name: value for name in self.__match_args__ if (value := getattr(self, name)) is not None}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What one responder did in one round.
-
-    Attributes:
-        outcome: its end in the round.
-        ras: the number that it answered; None if it did not answer.
-        message: the text that it answered; None if there was none.
-        elapsed: seconds from publication until its answer arrived; None if it did not answer.
-        took: seconds that it says it spent from receipt to answer; None from version 1.
-    """
-
-    outcome: Outcome
-    ras: int | None = None
-    message: str | None = None
-    elapsed: float | None = None
-    took: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
-    """What a `PublishResult` knows beyond the version 1 tuple."""
-
-    ok: bool
-    reports: Mapping[str, Report] = field(default_factory=dict)
-    pending: frozenset[str] = frozenset()
-    signal_id: str | None = None
-    elapsed: float = 0.0
-
-
-class PublishResult(tuple[ResultCodes, dict[str, str]]):
-    """What became of a round: the version 1 tuple `(code, messages)`, and everything by name.
-
-    `code, messages = result` and `result == (0, {})` hold as they did in version 1. `messages` maps responder_id to
-    message and holds also those of responders outside the roster.
-    """
-
-    _facts: _Facts
-
-    def __new__(
-        cls,
-        *,
-        ok: bool,
-        messages: Mapping[str, str] | None = None,
-        reports: Mapping[str, Report] | None = None,
-        pending: Iterable[str] = (),
-        signal_id: str | None = None,
-        elapsed: float = 0.0,
-    ) -> PublishResult:
-        """Derive the code from `ok` and the reports; see the attributes for the meaning of the rest."""
-        reports = dict(reports or {})
-        if ok:
-            code = ResultCodes.ALL_SUBS_SUCCESS
-        elif any(report.outcome is Outcome.FAILED for report in reports.values()) and not any(
-            report.outcome in (Outcome.MISSING, Outcome.LOST) for report in reports.values()
-        ):
-            code = ResultCodes.SUB_FAILED
-        else:
-            code = ResultCodes.MISSING_RESPONSE
-        result = super().__new__(cls, (code, dict(messages or {})))
-        result._facts = _Facts(ok=ok, reports=reports, pending=frozenset(pending), signal_id=signal_id, elapsed=elapsed)
-        return result
-
-    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]:  # type: ignore[override]
-        """Let copies and pickles keep what is beyond the tuple."""
-        return (), {"messages": self.messages, **vars(self._facts)}
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{outcome}={sorted(self._named(outcome))}" for outcome in Outcome if self._named(outcome))
-        return f"PublishResult(code={self.code.name}, {counts or 'nobody awaited'}, elapsed={self.elapsed:.6f})"
-
-    def _named(self, outcome: Outcome) -> dict[str, Report]:
-        return {name: report for name, report in self._facts.reports.items() if report.outcome is outcome}
-
-    @property
-    def code(self) -> ResultCodes:
-        """The version 1 code. 0 when `ok`; else 2 if anyone is missing or lost, or nobody was there; else 1."""
-        return self[0]
-
-    @property
-    def messages(self) -> dict[str, str]:
-        """Messages by responder_id, also from responders outside the roster."""
-        return self[1]
-
-    @property
-    def ok(self) -> bool:
-        """Whether the round came to what was asked: everyone (or `min_success`) succeeded."""
-        return self._facts.ok
-
-    @property
-    def reports(self) -> Mapping[str, Report]:
-        """The report of each roster member whose outcome is known."""
-        return self._facts.reports
-
-    @property
-    def succeeded(self) -> dict[str, Report]:
-        """Those that answered with ras 1."""
-        return self._named(Outcome.SUCCEEDED)
-
-    @property
-    def failed(self) -> dict[str, Report]:
-        """Those that answered with any other ras."""
-        return self._named(Outcome.FAILED)
-
-    @property
-    def missing(self) -> dict[str, Report]:
-        """Those that had not answered when the deadline passed."""
-        return self._named(Outcome.MISSING)
-
-    @property
-    def lost(self) -> dict[str, Report]:
-        """Those whose process or host is gone."""
-        return self._named(Outcome.LOST)
-
-    @property
-    def left(self) -> dict[str, Report]:
-        """Those that closed in good order before they answered."""
-        return self._named(Outcome.LEFT)
-
-    @property
-    def pending(self) -> frozenset[str]:
-        """Those that were not waited for, because `fail_fast`, `min_success` or `wait=False` ended the round first."""
-        return self._facts.pending
-
-    @property
-    def signal_id(self) -> str | None:
-        """Identifier of the signal; None when nothing beyond version 1 was sent."""
-        return self._facts.signal_id
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds from publication until the round ended."""
-        return self._facts.elapsed

@@ -11,31 +11,25 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from state_signals.endpoint import DEFAULT_RETENTION, ExporterEndpoint, connection_attempts, limits_for
+from state_signals.arguments import limits_for
+from state_signals.asyncio.listener import Listener
+from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ExporterEndpoint
 from state_signals.exceptions import RoundFailed, ServerUnreachable, TransportError
-from state_signals.messages import PublishResult, Report
 from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
 from state_signals.protocol.states import ExporterState
-from state_signals.asyncio.listener import Listener
+from state_signals.results import PublishResult, Report
 from state_signals.transport.connect import async_transport
+from state_signals.waiters import SUBSCRIPTION, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis.asyncio
 
 __all__ = ["SignalExporter"]
 
-_SUBSCRIPTION = "subscription"
-"""Key of the waiter of `initialize_and_wait`; no signal id looks like it."""
-
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted)
 
 
-class _Waiter:
-    """Where a waiting task is told what it waits for. It is woken for single outcomes only if somebody asks."""
-
-    def __init__(self, on_outcome: Callable[[str, Report], object] | None = None) -> None:
-        self.on_outcome = on_outcome
-        self.news: asyncio.Queue[Event | TransportError] = asyncio.Queue()
+_News = asyncio.Queue[Event | TransportError]
 
 
 class SignalExporter(ExporterEndpoint):
@@ -85,6 +79,7 @@ class SignalExporter(ExporterEndpoint):
         super().__init__(
             process_name,
             runner_host,
+            conn_timeout,
             log_level,
             publisher_id=publisher_id,
             keys=self._transport.keys,
@@ -93,11 +88,10 @@ class SignalExporter(ExporterEndpoint):
         )
         self.conn_type = "new" if existing_redis_conn is None else "existing"
         self.init_listener: Listener | None = None
-        self._conn_timeout = conn_timeout
         self._is_connected = False
         # Held around the core by whoever sends, so that `seq` is the order on the wire.
         self._sending = asyncio.Lock()
-        self._waiters: dict[str, _Waiter] = {}
+        self._waiters: Waiters[_News] = Waiters(_News)
 
     @property
     def redis(self) -> Any:
@@ -112,20 +106,14 @@ class SignalExporter(ExporterEndpoint):
             Closed: after `close()`, or in another process.
         """
         self._check_usable()
-        if self._is_connected:
-            return
-        for is_another_try in connection_attempts(self._conn_timeout):
+        while not self._is_connected:
             try:
                 await self._transport.connect()
-                break
             except ServerUnreachable as error:
-                self.failed_conn_attempts += 1
-                if not is_another_try:
-                    raise
-                if self.failed_conn_attempts == 1:
-                    self.logger.warning("%s Trying again every second.", error)
-                await asyncio.sleep(1)
-        self._is_connected = True
+                self._connection_failed(error)
+                await asyncio.sleep(RETRY_INTERVAL)
+            else:
+                self._is_connected = True
 
     async def initialize(
         self, legal_events: list[str], tag: str | None = None, expected_resps: list[str] | None = None
@@ -169,15 +157,14 @@ class SignalExporter(ExporterEndpoint):
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
             TransportError: if the server cannot be used.
         """
-        waiter = _Waiter()
-        self._waiters[_SUBSCRIPTION] = waiter
+        waiter = self._waiters.add(SUBSCRIPTION)
         try:
             await self._initialize(
                 legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
             )
             return 0 if (await self._wait(waiter, SubscriptionCompleted)).enough else 1
         finally:
-            self._waiters.pop(_SUBSCRIPTION, None)
+            self._waiters.remove(SUBSCRIPTION)
             self._core.abandon_subscription()
 
     async def publish_signal(
@@ -219,7 +206,6 @@ class SignalExporter(ExporterEndpoint):
         """
         await self.connect()
         self._warn_if_not_initialized()
-        waiter = _Waiter(on_outcome)
         async with self._sending:
             signal_id = self._core.publish(
                 event,
@@ -233,7 +219,7 @@ class SignalExporter(ExporterEndpoint):
                 now=time.monotonic(),
                 sent=time.time(),
             )
-            self._waiters[signal_id] = waiter
+            waiter = self._waiters.add(signal_id, on_outcome)
             try:
                 await self._send()
             except BaseException:
@@ -355,22 +341,16 @@ class SignalExporter(ExporterEndpoint):
         if self.init_listener is not None and self.init_listener.is_alive():
             return
         await self._stop_listening()
-        inboxes = [await self._transport.collect(self.pub_id)]
-        try:
-            inboxes.append(await self._transport.listen_for_responses())
-        except TransportError:
-            await inboxes[0].close()
-            raise
         self.init_listener = Listener(
-            f"state-signals-{self.pub_id}", inboxes, deliver=self._received, failed=self._listening_failed
+            self._transport, self.pub_id, deliver=self._received, failed=self._listening_failed
         )
+        await self.init_listener.start()
 
     async def _stop_listening(self) -> None:
-        if self.init_listener is None or self.init_listener.is_stopped:
+        if self.init_listener is None:
             return
-        await self.init_listener.stop()
         try:
-            await self._transport.discard(self.pub_id)
+            await self.init_listener.stop()
         except TransportError as error:
             self.logger.warning("a key is left until it expires: %s", error)
 
@@ -389,25 +369,14 @@ class SignalExporter(ExporterEndpoint):
 
     def _listening_failed(self, error: TransportError) -> None:
         self.logger.error("responses are no longer received: %s", error)
-        for waiter in self._waiters.values():
-            waiter.news.put_nowait(error)
+        self._waiters.fail(error)
 
     def _tell_waiters(self) -> None:
-        events: list[Event] = []
         while (event := self._core.next_event()) is not None:
-            events.append(event)
-            if isinstance(event, SubscriptionCompleted):
-                waiter = self._waiters.get(_SUBSCRIPTION)
-            elif isinstance(event, RoundCompleted | OutcomeKnown):
-                waiter = self._waiters.get(event.signal_id)
-            else:
-                continue
-            if waiter is not None and (waiter.on_outcome or not isinstance(event, OutcomeKnown)):
-                waiter.news.put_nowait(event)
-        for event in events:
+            self._waiters.tell(event)
             self._log(event)
 
-    async def _wait(self, waiter: _Waiter, kind: type[_Completed]) -> _Completed:
+    async def _wait(self, waiter: Waiter[_News], kind: type[_Completed]) -> _Completed:
         while True:
             deadline = self._core.next_deadline()
             try:
@@ -431,5 +400,5 @@ class SignalExporter(ExporterEndpoint):
                 return news
 
     def _forget(self, signal_id: str) -> None:
-        self._waiters.pop(signal_id, None)
+        self._waiters.remove(signal_id)
         self._core.abandon(signal_id)

@@ -6,55 +6,76 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from state_signals.exceptions import TransportError
-from state_signals.transport.base import AsyncInbox
+from state_signals.transport.base import AsyncInbox, AsyncTransport
 
 __all__ = ["Listener"]
 
 
 class Listener:
-    """One task per inbox, in a group, from construction until `stop()`.
+    """One task for each place that responses come to, in a group, from `start()` until `stop()`.
 
     Args:
-        name: of the tasks.
-        inboxes: what to read; closed at the end.
+        transport: where to listen.
+        publisher_id: the exporter whose responses to collect.
         deliver: called with each batch.
         failed: called once a task cannot go on.
     """
 
     def __init__(
         self,
-        name: str,
-        inboxes: Sequence[AsyncInbox],
+        transport: AsyncTransport,
+        publisher_id: str,
+        *,
         deliver: Callable[[Sequence[bytes]], None],
         failed: Callable[[TransportError], None],
     ) -> None:
-        self._inboxes = inboxes
+        self._transport = transport
+        self._publisher_id = publisher_id
         self._deliver = deliver
         self._failed = failed
-        self.is_stopped = False
-        self._task = asyncio.create_task(self._run(), name=name)
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen. Once it returns, no response is missed.
+
+        Raises:
+            TransportError: if the server cannot be used; nothing is left behind then.
+        """
+        inboxes = [await self._transport.collect(self._publisher_id)]
+        try:
+            inboxes.append(await self._transport.listen_for_responses())
+        except BaseException:
+            await inboxes[0].close()
+            raise
+        self._task = asyncio.create_task(self._run(inboxes), name=f"state-signals-{self._publisher_id}")
 
     def is_alive(self) -> bool:
         """Whether responses are being read."""
-        return not self._task.done()
+        return self._task is not None and not self._task.done()
 
     async def stop(self) -> None:
-        """End the tasks and close the inboxes. Idempotent."""
-        if self.is_stopped:
+        """End the tasks, give back the connections and delete the stream. Idempotent.
+
+        Raises:
+            TransportError: if the stream could not be deleted; it expires then.
+        """
+        if self._stopping or self._task is None:
             return
-        self.is_stopped = True
+        self._stopping = True
         self._task.cancel()
         await asyncio.wait([self._task])
+        await self._transport.discard(self._publisher_id)
 
-    async def _run(self) -> None:
+    async def _run(self, inboxes: Sequence[AsyncInbox]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for inbox in self._inboxes:
-                    group.create_task(self._read(inbox), name=self._task.get_name())
+                for inbox in inboxes:
+                    group.create_task(self._read(inbox), name=f"state-signals-{self._publisher_id}")
         except* TransportError as errors:
             self._failed(next(error for error in errors.exceptions if isinstance(error, TransportError)))
         finally:
-            for inbox in self._inboxes:
+            for inbox in inboxes:
                 await inbox.close()
 
     async def _read(self, inbox: AsyncInbox) -> None:

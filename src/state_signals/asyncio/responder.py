@@ -12,7 +12,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from state_signals.endpoint import DEFAULT_RETENTION, ResponderEndpoint, connection_attempts, limits_for
+from state_signals.arguments import limits_for
+from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ResponderEndpoint
 from state_signals.exceptions import ServerUnreachable
 from state_signals.messages import SHUTDOWN, Signal
 from state_signals.protocol.events import SignalReceived
@@ -71,13 +72,13 @@ class SignalResponder(ResponderEndpoint):
         )
         super().__init__(
             responder_name,
+            conn_timeout,
             log_level,
             responder_id=responder_id,
             keys=self._transport.keys,
             limits=limits_for(max_payload),
         )
         self.conn_type = "new" if existing_redis_conn is None else "existing"
-        self._conn_timeout = conn_timeout
         self._connecting = asyncio.Lock()
         self._inbox: AsyncInbox | None = None
 
@@ -177,18 +178,13 @@ class SignalResponder(ResponderEndpoint):
         await self.close()
 
     async def _subscribe(self) -> AsyncInbox:
-        for is_another_try in connection_attempts(self._conn_timeout):
+        while True:
             try:
                 await self._transport.connect()
                 return await self._transport.listen_for_signals()
             except ServerUnreachable as error:
-                self.failed_conn_attempts += 1
-                if not is_another_try:
-                    raise
-                if self.failed_conn_attempts == 1:
-                    self.logger.warning("%s Trying again every second.", error)
-                await asyncio.sleep(1)
-        raise AssertionError("the last attempt returns or raises")
+                self._connection_failed(error)
+                await asyncio.sleep(RETRY_INTERVAL)
 
     async def _receive(self, inbox: AsyncInbox) -> None:
         arrived = await inbox.receive()
@@ -203,7 +199,7 @@ class SignalResponder(ResponderEndpoint):
             if inspect.isawaitable(returned):
                 returned = await returned
             answer = self._handlers.success(returned)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        except Exception as error:
             self.logger.warning("acting on %r of %r failed", signal.event, signal.publisher_id, exc_info=error)
             answer = self._handlers.failure(error)
         if signal.event != SHUTDOWN and not self._closed:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from state_signals.messages import PublishResult, Report, Signal
+from state_signals.messages import Signal
+from state_signals.results import PublishResult, Report
 
 __all__ = [
     "Event",

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from state_signals.codec import WireResponse, check_name, decode_response, encode_signal
-from state_signals.exceptions import Closed, IllegalEvent, InvalidArgument, InvalidType, MalformedMessage
+from state_signals.arguments import check_count, check_events, check_min_success, check_names, seconds
+from state_signals.codec import WireResponse, decode_response, encode_signal
+from state_signals.exceptions import Closed, IllegalEvent, InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
-from state_signals.messages import INITIALIZATION, NO_TAG, RESERVED_EVENTS, SHUTDOWN, Envelope, PublishResult, Signal
+from state_signals.messages import INITIALIZATION, NO_TAG, RESERVED_EVENTS, SHUTDOWN, Envelope, Signal
 from state_signals.protocol.events import (
     Event,
     LateResponse,
@@ -21,10 +22,11 @@ from state_signals.protocol.events import (
     RoundCompleted,
     SubscriptionCompleted,
 )
-from state_signals.protocol.rounds import Round, check_min_success, seconds
+from state_signals.protocol.rounds import Round
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
+from state_signals.results import PublishResult
 
-__all__ = ["ANNOUNCE_INTERVAL", "ExporterProtocol", "check_events"]
+__all__ = ["ANNOUNCE_INTERVAL", "ExporterProtocol"]
 
 ANNOUNCE_INTERVAL = 1.0
 """Seconds between the announcements of a periodic initialization (version 1 behaviour)."""
@@ -105,8 +107,8 @@ class ExporterProtocol:
         """
         events = check_events(legal_events)
         names = check_names("expected_resps", expected, self._limits)
-        if await_count is not None and (isinstance(await_count, bool) or not isinstance(await_count, int)):
-            raise InvalidType(f"await_sub_count must be int, not {type(await_count).__name__}")
+        if await_count is not None:
+            check_count("await_sub_count", await_count)
         wait = seconds("timeout", timeout)
         following = self._next_state(ExporterAction.INITIALIZE)
         self._announce(tag, sent)
@@ -212,6 +214,11 @@ class ExporterProtocol:
         """Forget the wait for subscribers, if there is one."""
         self._subscription = None
 
+    @property
+    def absent(self) -> frozenset[str]:
+        """The members of the roster that were expected and have not subscribed."""
+        return frozenset(self._expected & self.subs)
+
     # What arrives
 
     def message_received(self, data: bytes | str, now: float) -> None:
@@ -226,6 +233,8 @@ class ExporterProtocol:
             self.counters["for-another-exporter"] += 1
         elif response.state is not None:
             self.counters["progress"] += 1
+            if response.signal_id in self._rounds:
+                self._remember_version_2(response.responder_id)
         elif response.event == INITIALIZATION:
             self._subscribe(response)
         else:
@@ -366,6 +375,7 @@ class ExporterProtocol:
 
     def _end_what_is_open(self, now: float) -> None:
         for this in self._rounds.values():
+            self._remember(self._ended, this.signal_id, this.event)
             self._events.append(RoundCompleted(this.signal_id, this.result(now)))
         self._rounds.clear()
         if self._subscription is not None:
@@ -391,32 +401,3 @@ class ExporterProtocol:
 
 
 _METHODS = {INITIALIZATION: "initialize() or initialize_and_wait()", SHUTDOWN: "shutdown()"}
-
-
-def check_events(value: object) -> list[str]:
-    """Return a valid list of event names.
-
-    Raises:
-        InvalidType: unless it is a list, tuple or set of texts.
-        InvalidArgument: if one is empty or too long.
-    """
-    events = check_names("legal_events", value)
-    if not all(events):
-        raise InvalidArgument("legal_events holds an empty name")
-    return events
-
-
-def check_names(what: str, value: object, limits: Limits = DEFAULT_LIMITS) -> list[str]:
-    """Return a valid list of names.
-
-    Raises:
-        InvalidType: unless it is a list, tuple or set of texts.
-        InvalidArgument: if one is too long or not valid Unicode.
-    """
-    if not isinstance(value, list | tuple | set | frozenset):
-        raise InvalidType(f"{what} must be a list of str, not {type(value).__name__}")
-    for name in value:
-        if not isinstance(name, str):
-            raise InvalidType(f"{what} must be a list of str, but holds {name!r:.80}")
-        check_name(what, name, limits)
-    return list(value)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import timedelta
 
-from state_signals.exceptions import InvalidArgument, InvalidType
-from state_signals.messages import Outcome, PublishResult, Report
+from state_signals.arguments import check_min_success, seconds
 from state_signals.protocol.states import MEMBER, MemberEvent
+from state_signals.results import Outcome, PublishResult, Report
 
-__all__ = ["Round", "check_min_success", "seconds"]
+__all__ = ["Round", "check_min_success", "seconds"]  # moving
 
 
 class Round:
@@ -116,43 +115,3 @@ def _count(min_success: float | None, members: int) -> int | None:
         # A share of 0.9 of 10 is 9, though 0.9 * 10 may come out a hair above it.
         return math.ceil(min_success * members - 1e-9)
     return min_success
-
-
-def check_min_success(value: object) -> float | None:
-    """Return a valid `min_success`: None, a count (int), or a share (float from 0 to 1).
-
-    Raises:
-        InvalidType: for any other type.
-        InvalidArgument: for a negative count or a share outside 0 to 1.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidType(f"min_success must be a count (int) or a share (float), not {type(value).__name__}")
-    if isinstance(value, float) and not 0.0 <= value <= 1.0:
-        raise InvalidArgument(f"min_success as a share must be from 0.0 to 1.0, not {value}; give a count as an int")
-    if value < 0:
-        raise InvalidArgument(f"min_success must not be negative: {value}")
-    return value
-
-
-def seconds(what: str, value: object) -> float | None:
-    """Return a duration in seconds; None for -1 and None, which mean for ever.
-
-    Raises:
-        InvalidType: unless it is an int, a float, a timedelta or None.
-        InvalidArgument: if it is negative (but for -1) or not a number.
-    """
-    if value is None:
-        return None
-    if isinstance(value, timedelta):
-        number = value.total_seconds()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
-    else:
-        raise InvalidType(f"{what} must be seconds (int, float), a timedelta or None, not {type(value).__name__}")
-    if number == -1 or number == math.inf:
-        return None
-    if math.isnan(number) or number < 0:
-        raise InvalidArgument(f"{what} must not be negative (-1 or None: for ever), not {value}")
-    return number

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from state_signals.messages import Outcome
+from state_signals.results import Outcome
 
 __all__ = ["EXPORTER", "MEMBER", "ExporterAction", "ExporterState", "MemberEvent"]
 

@@ -11,31 +11,28 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from state_signals.endpoint import DEFAULT_RETENTION, ExporterEndpoint, connection_attempts, limits_for
+from state_signals.arguments import limits_for
+from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ExporterEndpoint
 from state_signals.exceptions import RoundFailed, ServerUnreachable, TransportError
-from state_signals.messages import PublishResult, Report
 from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
 from state_signals.protocol.states import ExporterState
+from state_signals.results import PublishResult, Report
 from state_signals.sync.listener import Listener
 from state_signals.transport.connect import transport
+from state_signals.waiters import SUBSCRIPTION, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis
 
 __all__ = ["SignalExporter"]
 
-_SUBSCRIPTION = "subscription"
-"""Key of the waiter of `initialize_and_wait`; no signal id looks like it."""
+_LONGEST_WAIT = 86_400.0
+"""Seconds that are waited in one go."""
 
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted)
 
 
-class _Waiter:
-    """Where a waiting thread is told what it waits for. It is woken for single outcomes only if somebody asks."""
-
-    def __init__(self, on_outcome: Callable[[str, Report], object] | None = None) -> None:
-        self.on_outcome = on_outcome
-        self.news: queue.SimpleQueue[Event | TransportError] = queue.SimpleQueue()
+_News = queue.SimpleQueue[Event | TransportError]
 
 
 class SignalExporter(ExporterEndpoint):
@@ -86,6 +83,7 @@ class SignalExporter(ExporterEndpoint):
         super().__init__(
             process_name,
             runner_host,
+            conn_timeout,
             log_level,
             publisher_id=publisher_id,
             keys=self._transport.keys,
@@ -98,8 +96,12 @@ class SignalExporter(ExporterEndpoint):
         # because a signal handler may close what it interrupts.
         self._lock = threading.RLock()
         self._sending = threading.RLock()
-        self._waiters: dict[str, _Waiter] = {}
-        self._connect(conn_timeout)
+        self._waiters: Waiters[_News] = Waiters(_News)
+        try:
+            self._connect()
+        except BaseException:
+            self._transport.close()
+            raise
 
     @property
     def redis(self) -> Any:
@@ -149,9 +151,8 @@ class SignalExporter(ExporterEndpoint):
             TransportError: if the server cannot be used.
         """
         self._check_usable()
-        waiter = _Waiter()
         with self._lock:
-            self._waiters[_SUBSCRIPTION] = waiter
+            waiter = self._waiters.add(SUBSCRIPTION)
         try:
             self._initialize(
                 legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
@@ -159,7 +160,7 @@ class SignalExporter(ExporterEndpoint):
             return 0 if self._wait(waiter, SubscriptionCompleted).enough else 1
         finally:
             with self._lock:
-                self._waiters.pop(_SUBSCRIPTION, None)
+                self._waiters.remove(SUBSCRIPTION)
                 self._core.abandon_subscription()
 
     def publish_signal(
@@ -201,7 +202,6 @@ class SignalExporter(ExporterEndpoint):
         """
         self._check_usable()
         self._warn_if_not_initialized()
-        waiter = _Waiter(on_outcome)
         with self._sending:
             with self._lock:
                 signal_id = self._core.publish(
@@ -216,7 +216,7 @@ class SignalExporter(ExporterEndpoint):
                     now=time.monotonic(),
                     sent=time.time(),
                 )
-                self._waiters[signal_id] = waiter
+                waiter = self._waiters.add(signal_id, on_outcome)
             try:
                 self._send()
             except BaseException:
@@ -314,18 +314,13 @@ class SignalExporter(ExporterEndpoint):
     ) -> None:
         self.close()
 
-    def _connect(self, conn_timeout: float | timedelta | None) -> None:
-        for is_another_try in connection_attempts(conn_timeout):
+    def _connect(self) -> None:
+        while True:
             try:
                 self._transport.connect()
             except ServerUnreachable as error:
-                self.failed_conn_attempts += 1
-                if not is_another_try:
-                    self._transport.close()
-                    raise
-                if self.failed_conn_attempts == 1:
-                    self.logger.warning("%s Trying again every second.", error)
-                time.sleep(1)
+                self._connection_failed(error)
+                time.sleep(RETRY_INTERVAL)
             else:
                 return
 
@@ -355,22 +350,15 @@ class SignalExporter(ExporterEndpoint):
         if self.init_listener is not None and self.init_listener.is_alive():
             return
         self._stop_listening()
-        inboxes = [self._transport.collect(self.pub_id)]
-        try:
-            inboxes.append(self._transport.listen_for_responses())
-        except TransportError:
-            inboxes[0].close()
-            raise
         self.init_listener = Listener(
-            f"state-signals-{self.pub_id}", inboxes, deliver=self._received, failed=self._listening_failed
+            self._transport, self.pub_id, deliver=self._received, failed=self._listening_failed
         )
 
     def _stop_listening(self) -> None:
-        if self.init_listener is None or self.init_listener.is_stopped:
+        if self.init_listener is None:
             return
-        self.init_listener.stop()
         try:
-            self._transport.discard(self.pub_id)
+            self.init_listener.stop()
         except TransportError as error:
             self.logger.warning("a key is left until it expires: %s", error)
 
@@ -392,32 +380,24 @@ class SignalExporter(ExporterEndpoint):
     def _listening_failed(self, error: TransportError) -> None:
         self.logger.error("responses are no longer received: %s", error)
         with self._lock:
-            waiters = list(self._waiters.values())
-        for waiter in waiters:
-            waiter.news.put(error)
+            self._waiters.fail(error)
 
     def _tell_waiters(self) -> None:
         events: list[Event] = []
         with self._lock:
             while (event := self._core.next_event()) is not None:
                 events.append(event)
-                if isinstance(event, SubscriptionCompleted):
-                    waiter = self._waiters.get(_SUBSCRIPTION)
-                elif isinstance(event, RoundCompleted | OutcomeKnown):
-                    waiter = self._waiters.get(event.signal_id)
-                else:
-                    continue
-                if waiter is not None and (waiter.on_outcome or not isinstance(event, OutcomeKnown)):
-                    waiter.news.put(event)
+                self._waiters.tell(event)
         for event in events:
             self._log(event)
 
-    def _wait(self, waiter: _Waiter, kind: type[_Completed]) -> _Completed:
+    def _wait(self, waiter: Waiter[_News], kind: type[_Completed]) -> _Completed:
         while True:
             with self._lock:
                 deadline = self._core.next_deadline()
             try:
-                news = waiter.news.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+                # What is beyond a day is waited for in turns: the platform's clock takes no more than some centuries.
+                news = waiter.news.get(timeout=None if deadline is None else _until(deadline))
             except queue.Empty:
                 with self._lock:
                     self._core.handle_timeout(time.monotonic(), time.time())
@@ -436,5 +416,9 @@ class SignalExporter(ExporterEndpoint):
 
     def _forget(self, signal_id: str) -> None:
         with self._lock:
-            self._waiters.pop(signal_id, None)
+            self._waiters.remove(signal_id)
             self._core.abandon(signal_id)
+
+
+def _until(deadline: float) -> float:
+    return min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)

@@ -6,35 +6,48 @@ import threading
 from collections.abc import Callable, Sequence
 
 from state_signals.exceptions import TransportError
-from state_signals.transport.base import Inbox
+from state_signals.transport.base import Inbox, Transport
 
 __all__ = ["Listener"]
 
 
 class Listener:
-    """One daemon thread per inbox, from construction until `stop()`.
+    """One daemon thread for each place that responses come to, from construction until `stop()`.
 
     Args:
-        name: of the threads, followed by a number.
-        inboxes: what to read; closed at the end.
+        transport: where to listen.
+        publisher_id: the exporter whose responses to collect.
         deliver: called with each batch, in the thread that read it.
         failed: called once a thread cannot go on.
+
+    Raises:
+        TransportError: if the server cannot be used; nothing is left behind then.
     """
 
     def __init__(
         self,
-        name: str,
-        inboxes: Sequence[Inbox],
+        transport: Transport,
+        publisher_id: str,
+        *,
         deliver: Callable[[Sequence[bytes]], None],
         failed: Callable[[TransportError], None],
     ) -> None:
-        self._inboxes = inboxes
+        self._transport = transport
+        self._publisher_id = publisher_id
         self._deliver = deliver
         self._failed = failed
         self._stopping = False
+        self._inboxes = [transport.collect(publisher_id)]
+        try:
+            self._inboxes.append(transport.listen_for_responses())
+        except TransportError:
+            self._inboxes[0].close()
+            raise
         self._threads = [
-            threading.Thread(target=self._read, args=(inbox,), name=f"{name}-{number}", daemon=True)
-            for number, inbox in enumerate(inboxes, 1)
+            threading.Thread(
+                target=self._read, args=(inbox,), name=f"state-signals-{publisher_id}-{place}", daemon=True
+            )
+            for inbox, place in zip(self._inboxes, ("stream", "channel"), strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -43,13 +56,12 @@ class Listener:
         """Whether responses are being read."""
         return all(thread.is_alive() for thread in self._threads)
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether `stop()` was called."""
-        return self._stopping
-
     def stop(self) -> None:
-        """End the threads and close the inboxes. Idempotent."""
+        """End the threads, give back the connections and delete the stream. Idempotent.
+
+        Raises:
+            TransportError: if the stream could not be deleted; it expires then.
+        """
         if self._stopping:
             return
         self._stopping = True
@@ -57,6 +69,7 @@ class Listener:
             inbox.wake()
             thread.join()
             inbox.close()
+        self._transport.discard(self._publisher_id)
 
     def _read(self, inbox: Inbox) -> None:
         while not self._stopping:

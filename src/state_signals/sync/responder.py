@@ -11,8 +11,9 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from state_signals.endpoint import DEFAULT_RETENTION, ResponderEndpoint, connection_attempts, limits_for
-from state_signals.exceptions import ServerUnreachable, StateSignalsError
+from state_signals.arguments import limits_for
+from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ResponderEndpoint
+from state_signals.exceptions import ServerUnreachable
 from state_signals.messages import SHUTDOWN, Signal
 from state_signals.protocol.events import SignalReceived
 from state_signals.transport.base import Inbox
@@ -71,6 +72,7 @@ class SignalResponder(ResponderEndpoint):
         )
         super().__init__(
             responder_name,
+            conn_timeout,
             log_level,
             responder_id=responder_id,
             keys=self._transport.keys,
@@ -81,7 +83,11 @@ class SignalResponder(ResponderEndpoint):
         # Held by whoever is in `receive()`. Reentrant, because a signal handler may close what it interrupts.
         self._reading = threading.RLock()
         self._reader: int | None = None
-        self._inbox = self._connect(conn_timeout)
+        try:
+            self._inbox = self._connect()
+        except BaseException:
+            self._transport.close()
+            raise
         self._inbox_is_open = True
 
     @property
@@ -167,20 +173,14 @@ class SignalResponder(ResponderEndpoint):
     ) -> None:
         self.close()
 
-    def _connect(self, conn_timeout: float | timedelta | None) -> Inbox:
-        for is_another_try in connection_attempts(conn_timeout):
+    def _connect(self) -> Inbox:
+        while True:
             try:
                 self._transport.connect()
                 return self._transport.listen_for_signals()
             except ServerUnreachable as error:
-                self.failed_conn_attempts += 1
-                if not is_another_try:
-                    self._transport.close()
-                    raise
-                if self.failed_conn_attempts == 1:
-                    self.logger.warning("%s Trying again every second.", error)
-                time.sleep(1)
-        raise AssertionError("the last attempt returns or raises")
+                self._connection_failed(error)
+                time.sleep(RETRY_INTERVAL)
 
     def _receive(self) -> None:
         with self._reading:
@@ -200,7 +200,7 @@ class SignalResponder(ResponderEndpoint):
         handler = self._handlers.find(signal)
         try:
             answer = self._handlers.success(handler(signal) if handler else None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        except Exception as error:
             self.logger.warning("acting on %r of %r failed", signal.event, signal.publisher_id, exc_info=error)
             answer = self._handlers.failure(error)
         if signal.event != SHUTDOWN and not self._closed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from state_signals.arguments import check_retention
 from state_signals.exceptions import InvalidArgument, InvalidType
 from state_signals.transport.keys import Keys
 
@@ -36,6 +37,7 @@ def transport(
         InvalidType, InvalidArgument: for anything that cannot be a server.
     """
     keys = Keys(namespace)
+    check_retention(retention)
     memory_name = _memory_name(client, url)
     if memory_name is not None:
         from state_signals.transport.memory import MemoryTransport  # noqa: PLC0415 - only what is used is imported
@@ -56,6 +58,7 @@ def async_transport(
 ) -> AsyncTransport:
     """Return the transport for asyncio; nothing is connected yet. Arguments and errors as in `transport`."""
     keys = Keys(namespace)
+    check_retention(retention)
     memory_name = _memory_name(client, url)
     if memory_name is not None:
         from state_signals.transport.memory import AsyncMemoryTransport  # noqa: PLC0415
@@ -102,6 +105,8 @@ def _new_client(kind: Any, url: str | None, host: str, port: int) -> Any:
     # RESP2, because a subscription is read alike on every server then.
     settings = {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "protocol": 2}
     if url is None:
+        if not isinstance(host, str) or not host:
+            raise InvalidType(f"redis_host must be a host name, not {host!r:.80}")
         return kind(host=host, port=_port(port), **settings)
     try:
         _ = urlsplit(url).port

@@ -22,7 +22,10 @@ class RedisRefused(ServerRefused, redis_exceptions.ConnectionError):
 
 _REMEDIES = (
     (redis_exceptions.AuthenticationError, "Check user and password."),
-    (redis_exceptions.NoPermissionError, "Give the server's user the permissions that docs/security.md lists."),
+    (
+        redis_exceptions.NoPermissionError,
+        "Give the server's user the channels `event-signal-*` and the keys `state-signals:*`.",
+    ),
     (redis_exceptions.MaxConnectionsError, "Give the client's connection pool more connections; this needs 4."),
     (redis_exceptions.ReadOnlyError, "This server is a replica; connect to its master."),
     (redis_exceptions.OutOfMemoryError, "The server is full: raise its maxmemory, or use another."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,47 @@ from state_signals.transport.failures import explained
 from state_signals.transport.keys import Keys
 
 __all__ = ["RedisTransport"]
+
+
+class _Commands:
+    """A connection for commands, one at a time.
+
+    It is held on to, because finding one in the pool and redis-py's bookkeeping around a command take as long as the
+    command.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._connection: Any = None
+
+    def execute(self, *command: Any) -> Any:
+        """Send a command and return its reply; once more if the connection has gone stale."""
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            try:
+                return self._execute(command)
+            except redis.ConnectionError:
+                return self._execute(command)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.disconnect()
+                self._pool.release(self._connection)
+                self._connection = None
+
+    def _execute(self, command: tuple[Any, ...]) -> Any:
+        try:
+            self._connection.send_command(*command)
+            return self._connection.read_response(disable_decoding=True)
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            # The reply is still to come: nobody else may take it for theirs.
+            self._connection.disconnect()
+            raise
 
 
 class _Inbox:
@@ -121,7 +163,7 @@ class _Collection(_Inbox):
         self._untrimmed += len(found)
         if self._untrimmed >= streams.TRIM_AFTER:
             self._untrimmed = 0
-            self._transport.client.execute_command("XTRIM", self._key, "MINID", self._last)
+            self._transport.commands.execute("XTRIM", self._key, "MINID", self._last)
         return streams.responses(found)
 
 
@@ -137,19 +179,21 @@ class RedisTransport:
 
     def __init__(self, client: redis.Redis, keys: Keys, *, is_ours: bool, retention: float) -> None:
         self.keys = keys
-        self.client = client
+        # redis-py's own annotations stop short of execute_command and its kind.
+        self.client: Any = client
         self.address = streams.server_address(client.connection_pool)
+        self.commands = _Commands(client.connection_pool)
         self._is_ours = is_ours
         self._retention = retention
         self._renewed: dict[str, float] = {}
 
     def connect(self) -> None:
         with explained("connect to the server", self.address):
-            self.client.ping()
+            self.commands.execute("PING")
 
     def broadcast(self, publisher_id: str, signal: bytes) -> None:
         with explained("publish a signal", self.address):
-            self.client.execute_command("PUBLISH", self.keys.signals, signal)
+            self.commands.execute("PUBLISH", self.keys.signals, signal)
             key = self.keys.reply(publisher_id)
             if time.monotonic() - self._renewed.get(key, time.monotonic()) > min(streams.REFRESH, self._retention / 4):
                 self._renew(key)
@@ -157,9 +201,9 @@ class RedisTransport:
     def answer(self, response: bytes, reply: str | None) -> None:
         with explained("answer a signal", self.address):
             if reply is None:
-                self.client.execute_command("PUBLISH", self.keys.responses, response)
+                self.commands.execute("PUBLISH", self.keys.responses, response)
             else:
-                self.client.execute_command(*streams.append(reply, response))
+                self.commands.execute(*streams.append(reply, response))
 
     def listen_for_signals(self) -> _Inbox:
         with explained("subscribe to signals", self.address):
@@ -175,24 +219,23 @@ class RedisTransport:
 
     def create(self, key: str) -> bytes:
         """Create a stream, empty but for the entry whose id is returned."""
-        pipeline = self.client.pipeline()
-        pipeline.delete(key)
-        pipeline.execute_command("XADD", key, "*", streams.OPENING, b"")
-        opening = pipeline.execute()[1]
+        self.commands.execute("DEL", key)
+        opening: bytes = self.commands.execute(*streams.create(key))
         self._renew(key)
-        return opening if isinstance(opening, bytes) else str(opening).encode()
+        return opening
 
     def discard(self, publisher_id: str) -> None:
         with explained("delete an exporter's keys", self.address):
             key = self.keys.reply(publisher_id)
             self._renewed.pop(key, None)
-            self.client.delete(key)
+            self.commands.execute("DEL", key)
 
     def close(self) -> None:
+        self.commands.close()
         if self._is_ours:
             self.client.close()
             self.client.connection_pool.disconnect()
 
     def _renew(self, key: str) -> None:
-        self.client.execute_command("PEXPIRE", key, int(self._retention * 1000))
+        self.commands.execute("PEXPIRE", key, int(self._retention * 1000))
         self._renewed[key] = time.monotonic()

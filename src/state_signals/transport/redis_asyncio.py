@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import redis
 import redis.asyncio
 
 from state_signals.transport import streams
@@ -14,6 +16,43 @@ from state_signals.transport.failures import explained
 from state_signals.transport.keys import Keys
 
 __all__ = ["AsyncRedisTransport"]
+
+
+class _Commands:
+    """A connection for commands, one at a time; see its counterpart for threads."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._lock = asyncio.Lock()
+        self._connection: Any = None
+
+    async def execute(self, *command: Any) -> Any:
+        """Send a command and return its reply; once more if the connection has gone stale."""
+        async with self._lock:
+            if self._connection is None:
+                self._connection = await self._pool.get_connection()
+            try:
+                return await self._execute(command)
+            except redis.ConnectionError:
+                return await self._execute(command)
+
+    async def close(self) -> None:
+        async with self._lock:
+            if self._connection is not None:
+                await self._connection.disconnect()
+                await self._pool.release(self._connection)
+                self._connection = None
+
+    async def _execute(self, command: tuple[Any, ...]) -> Any:
+        try:
+            await self._connection.send_command(*command)
+            return await self._connection.read_response(disable_decoding=True)
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            # The reply is still to come: nobody else may take it for theirs.
+            await self._connection.disconnect(nowait=True)
+            raise
 
 
 class _Inbox:
@@ -94,7 +133,7 @@ class _Collection(_Inbox):
         self._untrimmed += len(found)
         if self._untrimmed >= streams.TRIM_AFTER:
             self._untrimmed = 0
-            await self._transport.client.execute_command("XTRIM", self._key, "MINID", self._last)
+            await self._transport.commands.execute("XTRIM", self._key, "MINID", self._last)
         return streams.responses(found)
 
 
@@ -103,19 +142,21 @@ class AsyncRedisTransport:
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys, *, is_ours: bool, retention: float) -> None:
         self.keys = keys
-        self.client = client
+        # redis-py's own annotations stop short of execute_command and its kind.
+        self.client: Any = client
         self.address = streams.server_address(client.connection_pool)
+        self.commands = _Commands(client.connection_pool)
         self._is_ours = is_ours
         self._retention = retention
         self._renewed: dict[str, float] = {}
 
     async def connect(self) -> None:
         with explained("connect to the server", self.address):
-            await self.client.ping()
+            await self.commands.execute("PING")
 
     async def broadcast(self, publisher_id: str, signal: bytes) -> None:
         with explained("publish a signal", self.address):
-            await self.client.execute_command("PUBLISH", self.keys.signals, signal)
+            await self.commands.execute("PUBLISH", self.keys.signals, signal)
             key = self.keys.reply(publisher_id)
             if time.monotonic() - self._renewed.get(key, time.monotonic()) > min(streams.REFRESH, self._retention / 4):
                 await self._renew(key)
@@ -123,9 +164,9 @@ class AsyncRedisTransport:
     async def answer(self, response: bytes, reply: str | None) -> None:
         with explained("answer a signal", self.address):
             if reply is None:
-                await self.client.execute_command("PUBLISH", self.keys.responses, response)
+                await self.commands.execute("PUBLISH", self.keys.responses, response)
             else:
-                await self.client.execute_command(*streams.append(reply, response))
+                await self.commands.execute(*streams.append(reply, response))
 
     async def listen_for_signals(self) -> _Inbox:
         with explained("subscribe to signals", self.address):
@@ -147,20 +188,19 @@ class AsyncRedisTransport:
 
     async def create(self, key: str) -> bytes:
         """Create a stream, empty but for the entry whose id is returned."""
-        pipeline = self.client.pipeline()
-        pipeline.delete(key)
-        pipeline.execute_command("XADD", key, "*", streams.OPENING, b"")
-        opening = (await pipeline.execute())[1]
+        await self.commands.execute("DEL", key)
+        opening: bytes = await self.commands.execute(*streams.create(key))
         await self._renew(key)
-        return opening if isinstance(opening, bytes) else str(opening).encode()
+        return opening
 
     async def discard(self, publisher_id: str) -> None:
         with explained("delete an exporter's keys", self.address):
             key = self.keys.reply(publisher_id)
             self._renewed.pop(key, None)
-            await self.client.delete(key)
+            await self.commands.execute("DEL", key)
 
     async def close(self) -> None:
+        await self.commands.close()
         if self._is_ours:
             await self.client.aclose()
             await self.client.connection_pool.disconnect()
@@ -175,5 +215,5 @@ class AsyncRedisTransport:
         return inbox
 
     async def _renew(self, key: str) -> None:
-        await self.client.execute_command("PEXPIRE", key, int(self._retention * 1000))
+        await self.commands.execute("PEXPIRE", key, int(self._retention * 1000))
         self._renewed[key] = time.monotonic()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "FIELD",
-    "LONGEST",
     "REFRESH",
     "TRIM_AFTER",
     "append",
+    "create",
     "entries",
     "published",
     "read",
@@ -36,6 +35,11 @@ TRIM_AFTER = 1_000
 def append(reply: str, response: bytes) -> tuple[Any, ...]:
     """Return the command that appends a response, but only to a stream that exists (Redis 6.2)."""
     return ("XADD", reply, "NOMKSTREAM", "MAXLEN", "~", LONGEST, "*", FIELD, response)
+
+
+def create(reply: str) -> tuple[Any, ...]:
+    """Return the command that creates a stream; it returns the id to read after."""
+    return ("XADD", reply, "*", OPENING, b"")
 
 
 def read(reply: str, after: bytes) -> tuple[Any, ...]:

@@ -1,0 +1,146 @@
+"""The commands by name, and how the program as a whole ends.
+
+What a command imports is imported when that command is used: asking for help must be quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from state_signals._version import __version__
+from state_signals.cli import output
+from state_signals.cli.exit_codes import EXIT_CODES_HELP, ExitCode, by_signal
+from state_signals.exceptions import InvalidArgument, InvalidType, StateSignalsError, TransportError
+
+__all__ = ["COMMANDS", "run"]
+
+COMMANDS = {
+    "demo": "See the whole thing work, in under 20 seconds.",
+    "server": "Run a Redis server for trying out and for tests.",
+    "run": "Run a command between a start and a stop signal.",
+    "respond": "Act on signals with shell commands.",
+    "listen": "Print signals as they come.",
+}
+"""Each command's one-line help. The command is the function of that name in the module of that name."""
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+# typer does not export its usage error; 0.26 replaced the one of click by its own.
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class _Commands(TyperGroup):
+    """The group of all commands, which knows their names without importing them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"state_signals.cli.{cmd_name}")
+        app = _typer()
+        app.command(
+            cmd_name,
+            epilog=getattr(module, "EPILOG", None),
+            short_help=COMMANDS[cmd_name],
+            context_settings=_HELP,
+        )(getattr(module, cmd_name))
+        return typer.main.get_command(app)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            import difflib  # noqa: PLC0415 - only for those who need it
+
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            ctx.fail(f"no such command: {name}" + (f"; did you mean {close[0]}?" if close else ""))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Return the exit code.
+
+    Args:
+        arguments: without the program's name; default: the process's.
+    """
+    output.make_encodable()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _main_command().main(given or ["--help"], prog_name=output.PROGRAM, standalone_mode=False)
+    except _USAGE_ERROR as error:
+        return _usage_error(error)
+    except (InvalidArgument, InvalidType) as error:
+        output.error(str(error))
+        return ExitCode.USAGE
+    except TransportError as error:
+        output.error(str(error))
+        return ExitCode.NO_CONNECTION
+    except typer.Abort as error:
+        return by_signal(2) if isinstance(error.__context__, KeyboardInterrupt) else ExitCode.ABORTED
+    except KeyboardInterrupt:
+        return by_signal(2)
+    except BrokenPipeError:
+        output.discard_stdout()
+        return ExitCode.OK
+    except StateSignalsError as error:
+        output.error(str(error))
+        return ExitCode.ABORTED
+    except Exception as error:  # noqa: BLE001 - Python's own exit code would say that a responder failed
+        return _unexpected(error)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _usage_error(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else output.PROGRAM
+    output.error(f"{error.format_message()} (try '{path} --help')")
+    return ExitCode.USAGE
+
+
+def _unexpected(error: Exception) -> int:
+    import traceback  # noqa: PLC0415 - only for those who need it
+
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        output.note(line)
+    output.error("this is a defect; please report it with the lines above")
+    return ExitCode.ABORTED
+
+
+def _typer() -> typer.Typer:
+    # Without markup, help needs no rich. Errors are printed by run().
+    return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _main_command() -> Any:
+    app = _typer()
+    app.callback(
+        cls=_Commands,
+        context_settings=_HELP,
+        epilog=f"{EXIT_CODES_HELP}\n\n'{output.PROGRAM} COMMAND --help' tells more, with examples.",
+    )(_main)
+    return typer.main.get_command(app)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        output.print_line(f"{output.PROGRAM} {__version__}")
+        raise typer.Exit
+
+
+def _main(
+    version: Annotated[  # noqa: ARG001 - acted on by its callback
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Announce state changes to every tool on every host, and know by name who has acted on them."""

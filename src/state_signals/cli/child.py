@@ -1,0 +1,142 @@
+"""The command that `run` wraps: found before anything is announced, started, and told what we are told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from state_signals.cli.exit_codes import CANNOT_EXECUTE, NOT_FOUND, by_signal
+
+__all__ = ["Child", "CommandNotFound", "find_program"]
+
+
+class CommandNotFound(Exception):  # noqa: N818 - named by what happened
+    """The command cannot be run.
+
+    Attributes:
+        exit_code: what shells say then.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def find_program(name: str) -> str:
+    """Return the path of the program that a command names, as a shell would find it.
+
+    Raises:
+        CommandNotFound: if it is not there, or cannot be executed.
+    """
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    places = [Path(name)] if "/" in name else [Path(folder or ".", name) for folder in os.get_exec_path()]
+    there = next((place for place in places if _exists(place)), None) if name else None
+    if there is None:
+        raise CommandNotFound(f"cannot run {name!r}: there is no such program", NOT_FOUND)
+    why = "it is a directory" if there.is_dir() else "its file is not executable (chmod +x makes it so)"
+    raise CommandNotFound(f"cannot run {str(there)!r}: {why}", CANNOT_EXECUTE)
+
+
+def _exists(place: Path) -> bool:
+    try:
+        return place.exists()
+    except (OSError, ValueError):
+        return False
+
+
+class Child:
+    """One run of a command; its standard streams are ours.
+
+    On a terminal, the command stays in our process group: it may read from the terminal, and Ctrl-C reaches it from
+    there, so that it must not get it from us a second time. Without a terminal it gets a group of its own, and a signal
+    that reaches only us is passed on to all of that group: a shell script and what it has started end together.
+
+    Args:
+        argv: the command.
+        program: path of what is executed.
+        environment: the command's environment.
+    """
+
+    def __init__(self, argv: Sequence[str], program: str, environment: Mapping[str, str]) -> None:
+        self._argv = argv
+        self._program = program
+        self._environment = environment
+        self._process: asyncio.subprocess.Process | None = None
+        self._has_own_group = not _has_terminal()
+        self._received: list[int] = []
+
+    async def run(self) -> int:
+        """Run the command to its end. Return its exit code, as shells count it.
+
+        Raises:
+            CommandNotFound: if the system cannot execute it after all.
+        """
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                executable=self._program,
+                env=self._environment,
+                process_group=0 if self._has_own_group else None,
+            )
+        except OSError as error:
+            raise CommandNotFound(f"cannot run {self._argv[0]!r}: {error.strerror or error}", CANNOT_EXECUTE) from error
+        for number in self._received:
+            self._pass_on(number)
+        try:
+            status = await self._process.wait()
+        finally:
+            if self._process.returncode is None:
+                self._send(signal.SIGKILL)
+        return status if status >= 0 else by_signal(-status)
+
+    def told(self, number: int) -> None:
+        """Pass a signal on; a Ctrl-C after another signal kills."""
+        is_enough = number == signal.SIGINT and bool(self._received)
+        self._received.append(number)
+        if self._process is not None:
+            self._pass_on(signal.SIGKILL if is_enough else number)
+
+    def _pass_on(self, number: int) -> None:
+        if number == signal.SIGINT and not self._has_own_group and _is_in_foreground():
+            # The terminal has sent it to the whole group, the command included.
+            return
+        self._send(number)
+
+    def _send(self, number: int) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            if self._has_own_group:
+                os.killpg(self._process.pid, number)
+            else:
+                self._process.send_signal(number)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal, whatever its standard streams are."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _is_in_foreground() -> bool:
+    """Whether the terminal's Ctrl-C reaches our process group."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -1,0 +1,196 @@
+"""What `run` does, step by step, and which exit code comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from state_signals.asyncio import SignalExporter
+from state_signals.cli import output
+from state_signals.cli.child import Child, CommandNotFound
+from state_signals.cli.exit_codes import ExitCode, by_signal
+from state_signals.cli.options import Server
+from state_signals.cli.rounds import RoundReporter
+from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
+from state_signals.codec import encode_signal
+from state_signals.exceptions import IllegalEvent, TransportError
+from state_signals.messages import NO_TAG, RESERVED_EVENTS, Envelope, Signal
+from state_signals.results import PublishResult, ResultCodes
+
+__all__ = ["Plan", "conduct"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `run` was asked for.
+
+    Attributes:
+        name: the exporter's process name.
+        argv: the command.
+        program: path of what is executed.
+        wait: how many responders to wait for.
+        expect: ids of responders to wait for.
+        subscribe_timeout: seconds to wait for them; None: for ever.
+        timeout: seconds to wait for the answers to one signal; None: for ever.
+        tag: tag of the signals.
+        sample: sample number of the signals.
+        metadata: metadata of the signals.
+        start_event: what is announced before the command runs.
+        stop_event: what is announced after it has ended.
+        keep_going: run the command even if a responder is not there or fails.
+        periodic: announce again while waiting for responders.
+        passes_url: the server's URL for the command's environment; None: leave that alone.
+    """
+
+    name: str
+    argv: list[str]
+    program: str
+    wait: int
+    expect: list[str]
+    subscribe_timeout: float | None
+    timeout: float | None
+    tag: str | None
+    sample: int
+    metadata: dict[str, Any] | None
+    start_event: str
+    stop_event: str
+    keep_going: bool
+    periodic: bool
+    passes_url: str | None
+
+
+def conduct(plan: Plan, server: Server, *, as_json: bool) -> int:
+    """Do what the plan says. Return the exit code.
+
+    Raises:
+        InvalidArgument, InvalidType: for a plan that cannot work; nothing was announced.
+    """
+    # Failed rounds are reported here; the library need not warn of them as well.
+    log_to_stderr(logging.ERROR)
+    return asyncio.run(_Conductor(plan, server, RoundReporter(as_json=as_json)).run())
+
+
+class _Conductor:
+    def __init__(self, plan: Plan, server: Server, reporter: RoundReporter) -> None:
+        self._plan = plan
+        self._server = server
+        self._reporter = reporter
+        self._interrupts = Interrupts()
+        self._signalling = ExitCode.OK
+        self._command = 0
+        self._exporter: SignalExporter
+
+    async def run(self) -> int:
+        """Do it all. Return the exit code: the signal's that ended it, the failed command's, or signalling's own."""
+        plan, server = self._plan, self._server
+        # One attempt to connect at a time: connected() repeats them.
+        self._exporter = SignalExporter(plan.name, conn_timeout=1, url=server.url, namespace=server.namespace)
+        with self._interrupts:
+            try:
+                self._check()
+                await self._conduct()
+            except Interrupted:
+                pass
+            except TransportError as error:
+                output.error(str(error))
+                self._signalling = ExitCode.NO_CONNECTION
+            finally:
+                await self._exporter.close()
+        if self._interrupts.first is not None:
+            return by_signal(self._interrupts.first)
+        return self._command or self._signalling
+
+    def _check(self) -> None:
+        """Refuse whatever could not be sent later, before anything is."""
+        plan = self._plan
+        for event in (plan.start_event, plan.stop_event):
+            if not event or event in RESERVED_EVENTS:
+                raise IllegalEvent(f"the event {event!r} is reserved; choose another name")
+            signal = Signal(
+                self._exporter.pub_id,
+                plan.name,
+                event,
+                self._exporter.runner_host,
+                plan.sample,
+                NO_TAG if plan.tag is None else plan.tag,
+                plan.metadata,
+            )
+            encode_signal(signal, Envelope(id="0" * 32, seq=1, sent=time.time()))
+
+    async def _conduct(self) -> None:
+        await self._interrupts.cancelling(connected(self._exporter.connect, self._server.connect_timeout))
+        try:
+            if await self._gather() or self._plan.keep_going:
+                await self._around_command()
+        except Interrupted:
+            output.note("interrupted; telling the responders")
+        if self._exporter.legal_events is not None:
+            await self._exporter.shutdown(self._plan.tag)
+
+    async def _gather(self) -> bool:
+        """Open the roster, and wait for those that were asked for."""
+        plan, exporter = self._plan, self._exporter
+        code = await self._interrupts.cancelling(
+            exporter.initialize_and_wait(
+                plan.wait,
+                [plan.start_event, plan.stop_event],
+                plan.tag,
+                plan.expect,
+                plan.subscribe_timeout,
+                plan.periodic,
+            )
+        )
+        absent = exporter.absent
+        present = exporter.subs - absent
+        self._reporter.subscribed(present, absent, is_enough=not code)
+        if code:
+            self._signalling = ExitCode.MISSING
+            wanted = f"{plan.wait} responders" if plan.wait > 1 else "1 responder" if plan.wait else "all that it should"
+            output.error(
+                f"not enough responders subscribed within {plan.subscribe_timeout:g} s: "
+                + (f"missing: {', '.join(map(repr, sorted(absent)))}; " if absent else f"{wanted} awaited; ")
+                + f"there: {', '.join(map(repr, sorted(present))) or 'nobody'}"
+            )
+        return not code
+
+    async def _around_command(self) -> None:
+        """Announce the start, run the command if that went well, and announce the stop in any case."""
+        try:
+            if await self._round(self._plan.start_event) or self._plan.keep_going:
+                await self._run_command()
+            else:
+                output.error(f"{self._plan.start_event} did not succeed everywhere, so the command does not run")
+        except Interrupted:
+            output.note(f"interrupted; announcing {self._plan.stop_event}")
+        await self._round(self._plan.stop_event)
+
+    async def _round(self, event: str) -> bool:
+        plan = self._plan
+        result = await self._interrupts.cancelling(
+            self._exporter.publish_signal(event, plan.sample, plan.tag, plan.metadata, plan.timeout)
+        )
+        self._reporter.round(event, result)
+        self._reporter.late(self._exporter.counters.get("late", 0))
+        verdict = self._verdict(result)
+        self._signalling = max(self._signalling, verdict)
+        return verdict is ExitCode.OK
+
+    def _verdict(self, result: PublishResult) -> ExitCode:
+        if result.ok or (not self._exporter.subs and not self._plan.wait):
+            return ExitCode.OK
+        return ExitCode.FAILED if result.code is ResultCodes.SUB_FAILED else ExitCode.MISSING
+
+    async def _run_command(self) -> None:
+        environment = {**os.environ, "STATE_SIGNALS_PUBLISHER_ID": self._exporter.pub_id}
+        if self._plan.passes_url is not None:
+            environment["STATE_SIGNALS_URL"] = self._plan.passes_url
+        child = Child(self._plan.argv, self._plan.program, environment)
+        try:
+            self._command = await self._interrupts.told_to(child.told, child.run())
+        except CommandNotFound as error:
+            output.error(str(error))
+            self._command = error.exit_code

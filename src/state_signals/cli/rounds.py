@@ -1,0 +1,124 @@
+"""How the outcomes of rounds are shown: a table on a terminal, plain lines in a pipe, or JSON; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+
+from state_signals.cli import output
+from state_signals.results import Outcome, PublishResult, Report
+
+__all__ = ["RoundReporter"]
+
+_SHOWN_SUCCESSES = 20
+"""Responders that are listed although there is nothing to say about them but that they succeeded."""
+
+_STYLES = {Outcome.SUCCEEDED: "green", Outcome.LEFT: "yellow"}
+
+
+class RoundReporter:
+    """Shows the rounds of one exporter.
+
+    Args:
+        as_json: print one JSON object a round.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._late = 0
+
+    def subscribed(self, present: Iterable[str], absent: Iterable[str], *, is_enough: bool) -> None:
+        """Show who is on the roster, once the wait for that is over."""
+        there, missing = sorted(present), sorted(absent)
+        if self._as_json:
+            self._write({"event": "initialization", "ok": is_enough, "subscribed": there, "absent": missing})
+            return
+        names = f": {_names(there)}" if there else ""
+        output.note(f"initialization: {_count(len(there), 'responder')} subscribed{names}")
+
+    def round(self, event: str, result: PublishResult) -> None:
+        """Show a round's outcomes."""
+        if self._as_json:
+            self._write(_as_object(event, result))
+            return
+        counts = [f"{number} {outcome}" for outcome in Outcome if (number := _number(result, outcome))]
+        output.note(f"{event}: {', '.join(counts) or 'nobody is subscribed'} in {result.elapsed:.3f} s")
+        shown = _shown(result)
+        if not shown:
+            return
+        if output.is_terminal(sys.stderr):
+            _print_table(shown)
+            return
+        for name, report in shown.items():
+            output.note("  " + "  ".join((name, *_cells(report))).rstrip())
+
+    def late(self, number: int) -> None:
+        """Show that answers came after their round; `number` counts those of all rounds so far."""
+        if number > self._late and not self._as_json:
+            output.note(f"{_count(number - self._late, 'answer')} came after the round had ended; they do not count")
+        self._late = number
+
+    @staticmethod
+    def _write(value: object) -> None:
+        sys.stderr.write(output.json_line(value) + "\n")
+        sys.stderr.flush()
+
+
+def _as_object(event: str, result: PublishResult) -> dict[str, object]:
+    responders = {
+        name: {
+            "outcome": str(report.outcome),
+            "ras": report.ras,
+            "message": report.message,
+            "elapsed": report.elapsed,
+            "took": report.took,
+        }
+        for name, report in sorted(result.reports.items())
+    }
+    return {
+        "event": event,
+        "ok": result.ok,
+        "code": int(result.code),
+        "signal_id": result.signal_id,
+        "elapsed": result.elapsed,
+        "responders": responders,
+    }
+
+
+def _shown(result: PublishResult) -> dict[str, Report]:
+    """The reports that are worth a line each, the bad ones first."""
+    rows = sorted(result.reports.items(), key=lambda row: (row[1].outcome is Outcome.SUCCEEDED, row[0]))
+    unsuccessful = len(rows) - len(result.succeeded)
+    return dict(rows if len(result.succeeded) <= _SHOWN_SUCCESSES else rows[:unsuccessful])
+
+
+def _cells(report: Report) -> tuple[str, str, str]:
+    elapsed = "" if report.elapsed is None else f"{report.elapsed:.3f} s"
+    return str(report.outcome), elapsed, report.message or ""
+
+
+def _print_table(rows: Mapping[str, Report]) -> None:
+    # Only now: rich takes longer to import than the round took.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("responder", "outcome", "answered after", "message")
+    for name, report in rows.items():
+        outcome, elapsed, message = _cells(report)
+        style = _STYLES.get(report.outcome, "red")
+        table.add_row(Text(output.escaped(name)), Text(outcome, style), elapsed, Text(output.escaped(message)))
+    Console(stderr=True, no_color=not output.is_coloured(sys.stderr)).print(table)
+
+
+def _number(result: PublishResult, outcome: Outcome) -> int:
+    return sum(report.outcome is outcome for report in result.reports.values())
+
+
+def _names(names: list[str]) -> str:
+    listed = ", ".join(names[:_SHOWN_SUCCESSES])
+    return listed if len(names) <= _SHOWN_SUCCESSES else f"{listed} and {len(names) - _SHOWN_SUCCESSES} more"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,130 @@
+"""What the commands that talk to a server have in common: connecting, being interrupted, and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from state_signals.cli import output
+from state_signals.exceptions import ServerUnreachable
+
+__all__ = ["Interrupted", "Interrupts", "connected", "log_to_stderr"]
+
+_T = TypeVar("_T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_RETRY_INTERVAL = 0.5
+"""Seconds between two attempts to connect."""
+
+
+class Interrupted(Exception):  # noqa: N818 - named by what happened
+    """A signal of the operating system has ended what was being waited for."""
+
+
+class Interrupts:
+    """Ctrl-C, SIGTERM and SIGHUP, while it is entered: told to whoever reacts to them at the moment.
+
+    Signals that the process was started to ignore (`nohup`, `&` in a script) stay ignored.
+
+    Attributes:
+        first: number of the first that came; None before.
+    """
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self._react: Callable[[int], object] | None = None
+        self._handled: list[int] = []
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._arrived, number)
+                self._handled.append(number)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for number in self._handled:
+            loop.remove_signal_handler(number)
+
+    async def told_to(self, react: Callable[[int], object], work: Awaitable[_T]) -> _T:
+        """Await some work; call `react` with the number of each signal that comes meanwhile."""
+        previous, self._react = self._react, react
+        try:
+            return await work
+        finally:
+            self._react = previous
+
+    async def cancelling(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Await some work; the first signal that comes meanwhile cancels it.
+
+        Raises:
+            Interrupted: after that.
+        """
+        task = asyncio.ensure_future(work)
+        was_interrupted = False
+
+        def cancel(_: int) -> None:
+            nonlocal was_interrupted
+            was_interrupted = True
+            task.cancel()
+
+        try:
+            return await self.told_to(cancel, task)
+        except asyncio.CancelledError:
+            if was_interrupted:
+                raise Interrupted from None
+            raise
+
+    def _arrived(self, number: int) -> None:
+        if self.first is None:
+            self.first = number
+        if self._react is not None:
+            self._react(number)
+
+
+async def connected(connect: Callable[[], Awaitable[object]], timeout: float) -> None:
+    """Call `connect`, which tries once, until it succeeds or the time (seconds) is up.
+
+    Raises:
+        TransportError: why the last attempt failed.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    failure: ServerUnreachable | None = None
+    while True:
+        try:
+            # The first attempt is given a chance in any case.
+            async with asyncio.timeout(None if timeout == float("inf") else max(0.1, deadline - loop.time())):
+                await connect()
+        except TimeoutError as error:
+            raise failure or ServerUnreachable(f"the server has not answered within {timeout:g} s") from error
+        except ServerUnreachable as error:
+            failure = error
+            if loop.time() + _RETRY_INTERVAL > deadline:
+                raise
+            await asyncio.sleep(_RETRY_INTERVAL)
+        else:
+            return
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        output.note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def log_to_stderr(level: int = logging.WARNING) -> None:
+    """Print what the library logs from a level on, in the manner of the command line."""
+    logger = logging.getLogger("state_signals")
+    logger.setLevel(level)
+    logger.propagate = False
+    if not logger.handlers:
+        logger.addHandler(_Handler())

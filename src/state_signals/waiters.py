@@ -1,0 +1,68 @@
+"""Who waits for what in an exporter: the callers of `publish_signal` and `initialize_and_wait`, and their news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from state_signals.exceptions import TransportError
+from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
+from state_signals.results import Report
+
+__all__ = ["SUBSCRIPTION", "Waiter", "Waiters"]
+
+SUBSCRIPTION = "subscription"
+"""Key of whoever waits in `initialize_and_wait`; no signal id looks like it."""
+
+
+class _Queue(Protocol):
+    def put_nowait(self, item: Event | TransportError, /) -> None: ...
+
+
+_AnyQueue = TypeVar("_AnyQueue", bound=_Queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter(Generic[_AnyQueue]):
+    """Where a caller is told what it waits for. It is woken for single outcomes only if it asks for them."""
+
+    news: _AnyQueue
+    on_outcome: Callable[[str, Report], object] | None
+
+
+class Waiters(Generic[_AnyQueue]):
+    """The callers that wait, by signal id.
+
+    Args:
+        new_queue: makes the queue that a caller waits on, of threads or of tasks.
+    """
+
+    def __init__(self, new_queue: Callable[[], _AnyQueue]) -> None:
+        self._new_queue = new_queue
+        self._waiters: dict[str, Waiter[_AnyQueue]] = {}
+
+    def add(self, key: str, on_outcome: Callable[[str, Report], object] | None = None) -> Waiter[_AnyQueue]:
+        """Return the waiter for a signal id, or for `SUBSCRIPTION`."""
+        waiter = self._waiters[key] = Waiter(self._new_queue(), on_outcome)
+        return waiter
+
+    def remove(self, key: str) -> None:
+        """Forget a waiter, if it is known."""
+        self._waiters.pop(key, None)
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on to whoever waits for it."""
+        if isinstance(event, SubscriptionCompleted):
+            waiter = self._waiters.get(SUBSCRIPTION)
+        elif isinstance(event, RoundCompleted | OutcomeKnown):
+            waiter = self._waiters.get(event.signal_id)
+        else:
+            return
+        if waiter is not None and (waiter.on_outcome or not isinstance(event, OutcomeKnown)):
+            waiter.news.put_nowait(event)
+
+    def fail(self, error: TransportError) -> None:
+        """Tell all that nothing will come any more."""
+        for waiter in list(self._waiters.values()):
+            waiter.news.put_nowait(error)
