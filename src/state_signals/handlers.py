@@ -66,6 +66,9 @@ class Handlers:
     @staticmethod
     def failure(error: Exception) -> tuple[int, str | None]:
         """Return the `ras` and `message` for what a function raised."""
-        # The error may quote bytes that are not text; what cannot be sent is shown escaped.
-        text = f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode()
-        return 0, text[:_MOST_OF_A_MESSAGE]
+        try:
+            text = f"{type(error).__name__}: {error}"
+        except Exception:  # noqa: BLE001 - the error's own __str__ may fail, too
+            text = type(error).__name__
+        # It may quote bytes that are not text; what cannot be sent is shown escaped.
+        return 0, text[:_MOST_OF_A_MESSAGE].encode(errors="backslashreplace").decode()

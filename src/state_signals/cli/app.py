@@ -80,25 +80,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = _main_command().main(given or ["--help"], prog_name=output.PROGRAM, standalone_mode=False)
     except _USAGE_ERROR as error:
         return _usage_error(error)
-    except (InvalidArgument, InvalidType) as error:
+    except StateSignalsError as error:
         output.error(str(error))
-        return ExitCode.USAGE
-    except TransportError as error:
-        output.error(str(error))
-        return ExitCode.NO_CONNECTION
-    except typer.Abort as error:
-        return by_signal(2) if isinstance(error.__context__, KeyboardInterrupt) else ExitCode.ABORTED
-    except KeyboardInterrupt:
-        return by_signal(2)
+        return _code_of(error)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        is_ctrl_c = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+        return by_signal(2) if is_ctrl_c else ExitCode.ABORTED
     except BrokenPipeError:
         output.discard_stdout()
         return ExitCode.OK
-    except StateSignalsError as error:
-        output.error(str(error))
-        return ExitCode.ABORTED
     except Exception as error:  # noqa: BLE001 - Python's own exit code would say that a responder failed
         return _unexpected(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _code_of(error: StateSignalsError) -> ExitCode:
+    if isinstance(error, InvalidArgument | InvalidType):
+        return ExitCode.USAGE
+    return ExitCode.NO_CONNECTION if isinstance(error, TransportError) else ExitCode.ABORTED
 
 
 def _usage_error(error: Any) -> int:
@@ -139,7 +138,7 @@ def _version(is_asked: bool) -> None:
 
 
 def _main(
-    version: Annotated[  # noqa: ARG001 - acted on by its callback
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:

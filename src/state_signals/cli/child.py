@@ -15,7 +15,7 @@ from state_signals.cli.exit_codes import CANNOT_EXECUTE, NOT_FOUND, by_signal
 __all__ = ["Child", "CommandNotFound", "find_program"]
 
 
-class CommandNotFound(Exception):  # noqa: N818 - named by what happened
+class CommandNotFound(Exception):
     """The command cannot be run.
 
     Attributes:

@@ -149,11 +149,10 @@ class _Conductor:
         self._reporter.subscribed(present, absent, is_enough=not code)
         if code:
             self._signalling = ExitCode.MISSING
-            wanted = f"{plan.wait} responders" if plan.wait > 1 else "1 responder" if plan.wait else "all that it should"
+            wanted = ", ".join(map(repr, sorted(absent))) or f"{max(1, plan.wait - len(present))} more"
             output.error(
-                f"not enough responders subscribed within {plan.subscribe_timeout:g} s: "
-                + (f"missing: {', '.join(map(repr, sorted(absent)))}; " if absent else f"{wanted} awaited; ")
-                + f"there: {', '.join(map(repr, sorted(present))) or 'nobody'}"
+                f"not enough responders subscribed within {plan.subscribe_timeout:g} s; missing: {wanted}; "
+                f"there: {', '.join(map(repr, sorted(present))) or 'nobody'}"
             )
         return not code
 

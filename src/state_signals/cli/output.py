@@ -35,7 +35,7 @@ _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", 
 
 
 def escaped(text: str) -> str:
-    r"""Return a text with everything that is not printable (controls, bidi overrides, surrogates) as `\x1b` and such."""
+    r"""Return a text with what is not printable (controls, bidi overrides, surrogates) as `\x1b` and such."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(char) for char in text)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated, Any
 
 import typer
 
 from state_signals.cli import output
 from state_signals.cli.child import CommandNotFound, find_program
-from state_signals.cli.exit_codes import EXIT_CODES_HELP
 from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
 from state_signals.exceptions import InvalidArgument
 
@@ -25,18 +23,16 @@ EPILOG = epilog(
     "127 CMD was not found.",
 )
 
-_Seconds = typer.Option(metavar="SECONDS")
-
 
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the responders see as the process's name.")],
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The command and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="CMD", help="The command and its arguments, after `--`.")],
     wait: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=0,
-            help="How many responders to wait for; 0: run CMD even if nobody is there.  [default: 1, or those expected]",
+            help="How many responders to wait for; 0: nobody has to be there.  [default: 1, or who is expected]",
         ),
     ] = None,
     expect: Annotated[

@@ -22,7 +22,7 @@ _RETRY_INTERVAL = 0.5
 """Seconds between two attempts to connect."""
 
 
-class Interrupted(Exception):  # noqa: N818 - named by what happened
+class Interrupted(Exception):
     """A signal of the operating system has ended what was being waited for."""
 
 

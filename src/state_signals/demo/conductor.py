@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -33,10 +33,10 @@ class Observer(Protocol):
     def started(self, participants: Sequence[Participant]) -> None:
         """The collectors' processes were started."""
 
-    def subscribed(self, names: Sequence[str], seconds: float) -> None:
-        """The collectors have subscribed, or the time is up."""
+    def subscribed(self, present: Collection[str], absent: Collection[str], seconds: float) -> None:
+        """The collectors have subscribed, or the time is up and some are absent."""
 
-    def publishing(self, event: str, sample: int, names: Sequence[str]) -> None:
+    def publishing(self, event: str, sample: int, names: Collection[str]) -> None:
         """A signal goes out, and these are waited for."""
 
     def answered(self, responder_id: str, report: Report) -> None:
@@ -48,8 +48,8 @@ class Observer(Protocol):
     def working(self, sample: int, processes: int) -> None:
         """The workload begins."""
 
-    def worked(self, sample: int, work: Work, seconds: float) -> None:
-        """The workload has ended."""
+    def worked(self, sample: int, began: float, work: Work) -> None:
+        """The workload has ended, which began so many seconds after the first signal."""
 
 
 def perform(
@@ -142,20 +142,20 @@ class _Run:
         names = self._scenario.names()
         # The collectors are still starting: what is announced before they listen is announced to them again.
         self._exporter.initialize_and_wait(
-            len(names), [START, STOP], timeout=self._scenario.patience, periodic=True
+            len(names), [START, STOP], expected_resps=names, timeout=self._scenario.patience, periodic=True
         )
-        late = [name for name in names if name not in self._exporter.subs]
-        self._observer.subscribed(sorted(self._exporter.subs), time.monotonic() - began)
+        absent = self._exporter.absent
+        self._observer.subscribed(self._exporter.subs - absent, absent, time.monotonic() - began)
         self._account.incidents += [
             Deviation(
                 responder_id=name, text=f"has not subscribed within {self._scenario.patience:g} s", is_absence=True
             )
-            for name in late
+            for name in sorted(absent)
         ]
-        return not late
+        return not absent
 
     def _publish(self, event: str, sample: int) -> None:
-        self._observer.publishing(event, sample, sorted(self._exporter.subs))
+        self._observer.publishing(event, sample, self._exporter.subs)
         now = time.monotonic()
         self._origin = now if self._origin is None else self._origin
         result = self._exporter.publish_signal(
@@ -178,7 +178,7 @@ class _Run:
                 workers.append(self._children.start(f"worker {number}", "state_signals.demo.workload", arguments))
         deadline = began + self._scenario.work_seconds + _WORK_GRACE
         done = sum((self._result_of(worker, sample, deadline) for worker in workers), Work())
-        self._observer.worked(sample, done, time.monotonic() - began)
+        self._observer.worked(sample, began - (self._origin or began), done)
 
     def _result_of(self, worker: Child, sample: int, deadline: float) -> Work:
         try:

@@ -13,9 +13,9 @@ import psutil
 __all__ = ["METERS", "Meter", "Sampler", "measured"]
 
 _INTERVAL = 0.1
-"""Seconds between two samples."""
+"""Seconds between two readings."""
 
-_SUMMARY = re.compile(r"[^:]+: mean (?P<mean>[^,]+), peak (?P<peak>[^,]+), \d+ samples?")
+_SUMMARY = re.compile(r"[^:]+: mean (?P<mean>[^,]+), peak (?P<peak>[^,]+), \d+ readings?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Sampler:
         if not self._values:
             return f"{self._name}: nothing measured"
         mean, peak = sum(self._values) / len(self._values), max(self._values)
-        count = f"{len(self._values)} sample{'' if len(self._values) == 1 else 's'}"
+        count = f"{len(self._values)} reading{'' if len(self._values) == 1 else 's'}"
         return f"{self._name}: mean {self._meter.show(mean)}, peak {self._meter.show(peak)}, {count}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from state_signals.messages import Outcome, PublishResult, Report
+from state_signals import Outcome, PublishResult, Report
 
 __all__ = ["DEMO", "START", "STOP", "Account", "Deviation", "Participant", "Round", "Scenario"]
 

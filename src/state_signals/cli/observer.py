@@ -1,0 +1,210 @@
+"""What `listen` does: it reads along, and leaves no trace.
+
+Signals and version 1 answers are broadcast. The answers of version 2 lie in a stream that belongs to their exporter;
+they are read there without being consumed, from the first signal on that was seen of that exporter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, cast
+
+from state_signals.asyncio import SignalResponder
+from state_signals.cli import messages, output
+from state_signals.cli.exit_codes import ExitCode, by_signal
+from state_signals.cli.options import Server
+from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
+from state_signals.cli.streams import ResponseStreams
+from state_signals.codec import WireResponse, decode_response
+from state_signals.endpoint import DEFAULT_RETENTION
+from state_signals.exceptions import MalformedMessage
+from state_signals.messages import Signal
+from state_signals.transport.connect import async_transport
+from state_signals.transport.redis_asyncio import AsyncRedisTransport
+
+__all__ = ["Observer", "Selection", "observe"]
+
+_REMEMBERED = 10_000
+"""Signals that an answer may still be to, if answers are selected by the tag of their signal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What is printed.
+
+    Attributes:
+        tag: the only tag; None: all.
+        publisher_id: the only exporter; None: all.
+        events: the only events; empty: all.
+    """
+
+    tag: str | None
+    publisher_id: str | None
+    events: frozenset[str]
+
+    def takes(self, publisher_id: str, event: str) -> bool:
+        """Whether an exporter and an event are selected."""
+        return self.publisher_id in (None, publisher_id) and (not self.events or event in self.events)
+
+
+def observe(observer: Observer) -> int:
+    """Print what is selected, to the end. Return the exit code.
+
+    Raises:
+        InvalidArgument, InvalidType: for a server that cannot be.
+        TransportError: without a connection, or when it is lost.
+    """
+    log_to_stderr()
+    return asyncio.run(observer.run())
+
+
+class Observer:
+    """Prints what is said on a server.
+
+    Args:
+        server: where to listen.
+        selection: what to print.
+        responses: print answers, too.
+        count: end after so many lines; None: never.
+        as_json: print JSON.
+    """
+
+    def __init__(
+        self, server: Server, selection: Selection, *, responses: bool, count: int | None, as_json: bool
+    ) -> None:
+        self._server = server
+        self._selection = selection
+        self._with_responses = responses
+        self._left = count
+        self._as_json = as_json
+        self._tagged: OrderedDict[object, None] = OrderedDict()
+        self._ended = asyncio.Event()
+
+    async def run(self) -> int:
+        """Print until the end. Return the exit code."""
+        with Interrupts() as interrupts:
+            try:
+                await interrupts.cancelling(self._observe())
+            except Interrupted:
+                return by_signal(interrupts.first or 0)
+        return ExitCode.OK
+
+    async def _observe(self) -> None:
+        url, namespace = self._server.url, self._server.namespace
+        # One attempt to connect at a time: connected() repeats them.
+        responder = SignalResponder(responder_name="listen", conn_timeout=1, url=url, namespace=namespace)
+        # Memory is refused by Server, so it is Redis.
+        bystander = cast(
+            "AsyncRedisTransport",
+            async_transport(url=url, host="", port=0, namespace=namespace, retention=DEFAULT_RETENTION),
+        )
+        streams = ResponseStreams(bystander, self._response) if self._with_responses else None
+        try:
+            await connected(responder.connect, self._server.connect_timeout)
+            output.note("listening")
+            await self._until_ended(
+                self._print_signals(responder, streams),
+                *([self._print_version_1_responses(bystander), streams.run()] if streams else []),
+            )
+        finally:
+            await responder.close()
+            await bystander.close()
+
+    async def _until_ended(self, *works: Any) -> None:
+        """Do some work until one of it fails, enough was printed, or nobody reads it any more."""
+        _call_when_unread(self._ended.set)
+        tasks = [asyncio.ensure_future(work) for work in (*works, self._ended.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _print_signals(self, responder: SignalResponder, streams: ResponseStreams | None) -> None:
+        async for signal in responder.listen():
+            self._signal(signal)
+            if streams is not None and self._selection.publisher_id in (None, signal.publisher_id):
+                await streams.follow(signal)
+
+    async def _print_version_1_responses(self, bystander: AsyncRedisTransport) -> None:
+        inbox = await bystander.listen_for_responses()
+        try:
+            while True:
+                for data in await inbox.receive():
+                    try:
+                        response = decode_response(data)
+                    except MalformedMessage:
+                        continue
+                    self._response(response)
+        finally:
+            await inbox.close()
+
+    def _signal(self, signal: Signal) -> None:
+        if self._selection.tag not in (None, signal.tag):
+            return
+        self._remember(signal.id or (signal.publisher_id, signal.event))
+        if self._selection.takes(signal.publisher_id, signal.event):
+            received = time.time()
+            if self._as_json:
+                self._print(output.json_line(messages.signal_object(signal, received)))
+            else:
+                self._print(messages.signal_line(signal, received))
+
+    def _response(self, response: WireResponse) -> None:
+        if not self._selection.takes(response.publisher_id, response.event):
+            return
+        answered = response.signal_id or (response.publisher_id, response.event)
+        if self._selection.tag is not None and answered not in self._tagged:
+            return
+        received = time.time()
+        if self._as_json:
+            self._print(output.json_line(messages.response_object(response, received)))
+        else:
+            self._print(messages.response_line(response, received))
+
+    def _remember(self, answered: object) -> None:
+        if self._selection.tag is not None:
+            self._tagged[answered] = None
+            if len(self._tagged) > _REMEMBERED:
+                self._tagged.popitem(last=False)
+
+    def _print(self, line: str) -> None:
+        if self._ended.is_set():
+            return
+        try:
+            output.print_line(line)
+        except BrokenPipeError:
+            output.discard_stdout()
+            self._ended.set()
+            return
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                self._ended.set()
+
+
+def _call_when_unread(act: Any) -> None:
+    """Call something once nobody reads standard output any more, if that is a pipe; else writing to it will tell."""
+    try:
+        descriptor = sys.stdout.fileno()
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return
+        loop = asyncio.get_running_loop()
+
+        def unread() -> None:
+            loop.remove_reader(descriptor)
+            act()
+
+        # A pipe's writing end becomes readable when its reading end is closed.
+        loop.add_reader(descriptor, unread)
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,555 @@
+"""When a round is over and what it came to; and that no sequence of events leads to anything else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from state_signals import InvalidArgument, InvalidType, Limits, Outcome, ResultCodes
+from state_signals.arguments import check_min_success, seconds
+from state_signals.codec import decode_signal
+from state_signals.messages import INITIALIZATION
+from state_signals.protocol.events import (
+    LateResponse,
+    MessageRefused,
+    OutcomeKnown,
+    ResponderSubscribed,
+    RoundCompleted,
+    SubscriptionCompleted,
+)
+from state_signals.protocol.exporter import ANNOUNCE_INTERVAL, ExporterProtocol
+from state_signals.protocol.rounds import Round
+from state_signals.protocol.states import ExporterState
+
+
+def round_of(*members: str, timeout: float | None = 20.0, max_messages: int = 100, **options) -> Round:
+    return Round("id", "start", members, now=100.0, timeout=timeout, max_messages=max_messages, **options)
+
+
+def answered(this: Round, *members: str, ras: int = 1) -> None:
+    for member in members:
+        assert this.answered(member, ras, None, None, 101.0)
+
+
+# Success
+
+
+def test_all_have_to_succeed():
+    this = round_of("a", "b")
+    answered(this, "a")
+    assert not this.is_over
+    assert not this.result(101.0).ok
+    answered(this, "b")
+    assert this.is_over
+    assert this.result(101.0).ok
+
+
+def test_one_failure_is_enough_to_fail():
+    this = round_of("a", "b")
+    answered(this, "a", ras=0)
+    answered(this, "b")
+    assert this.is_over
+    assert this.result(101.0) == (ResultCodes.SUB_FAILED, {})
+
+
+def test_a_round_of_nobody_is_over_and_no_success():
+    this = round_of()
+    assert this.is_over
+    assert this.result(100.0) == (ResultCodes.MISSING_RESPONSE, {})
+
+
+def test_the_roster_of_a_round_is_that_of_its_beginning():
+    roster = {"a"}
+    this = Round("id", "start", roster, now=0.0, timeout=None, max_messages=9)
+    roster.add("b")
+    assert this.pending == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("min_success", "members", "needed"),
+    [
+        (1, 10, 1),
+        (0, 10, 0),
+        (0.9, 10, 9),
+        (0.7, 10, 7),
+        (0.91, 10, 10),
+        (0.5, 3, 2),
+        (1.0, 7, 7),
+        (0.0, 7, 0),
+        (0.07, 100, 7),
+        (0.29, 100, 29),
+    ],
+)
+def test_min_success_is_a_count_or_a_share_rounded_up(min_success, members, needed):
+    names = [f"r{number}" for number in range(members)]
+    for succeeded in {max(0, needed - 1), needed}:
+        this = round_of(*names, min_success=min_success)
+        answered(this, *names[:succeeded])
+        answered(this, *names[succeeded:], ras=0)
+        assert this.result(101.0).ok is (succeeded >= needed)
+
+
+@given(st.integers(1, 2000), st.data())
+def test_the_share_that_is_a_whole_number_of_members_needs_exactly_that_many(members, data):
+    wanted = data.draw(st.integers(0, members))
+    names = [f"r{number}" for number in range(members)]
+    this = round_of(*names, min_success=wanted / members)
+    answered(this, *names[:wanted])
+    assert this.result(101.0).ok
+    if wanted:
+        this = round_of(*names, min_success=wanted / members)
+        answered(this, *names[: wanted - 1])
+        assert not this.result(101.0).ok
+
+
+def test_more_successes_than_members_cannot_be_had():
+    this = round_of("a", min_success=2)
+    answered(this, "a")
+    assert this.is_over
+    assert this.result(101.0).code is ResultCodes.MISSING_RESPONSE
+
+
+@pytest.mark.parametrize("min_success", [None, 1, 0.5])
+def test_enough_successes_do_not_end_a_round_every_outcome_is_known(min_success):
+    this = round_of("a", "b", min_success=min_success)
+    answered(this, "a")
+    assert not this.is_over
+
+
+@pytest.mark.parametrize(
+    ("min_success", "answers", "is_over"),
+    [
+        (None, [1, 1], False),
+        (None, [1, 0], True),
+        (3, [0], False),
+        (3, [0, 0], True),
+        (0.5, [0, 0], False),
+        (0.5, [0, 0, 0], True),
+        (5, [], True),
+    ],
+)
+def test_fail_fast_ends_a_round_as_soon_as_success_is_out_of_reach(min_success, answers, is_over):
+    this = round_of("a", "b", "c", "d", min_success=min_success, fail_fast=True)
+    for name, ras in zip("abcd", answers, strict=False):
+        answered(this, name, ras=ras)
+    assert this.is_over is is_over
+    assert this.result(101.0).pending == set("abcd"[len(answers) :])
+
+
+# Outcomes
+
+
+def test_an_outcome_is_final():
+    this = round_of("a", "b")
+    answered(this, "a", ras=0)
+    before = this.reports["a"]
+    assert not this.answered("a", 1, "after all", None, 102.0)
+    assert this.expire(120.0) == ["b"]
+    assert not this.answered("b", 1, "late", None, 121.0)
+    assert this.reports["a"] is before
+    assert this.reports["b"].outcome is Outcome.MISSING
+    assert this.messages == {}
+
+
+def test_a_report_holds_what_was_answered_and_when():
+    this = round_of("a", "b")
+    this.answered("a", 7, "broken", 0.25, 103.0)
+    this.expire(120.0)
+    report = this.reports["a"]
+    assert (report.outcome, report.ras, report.message) == (Outcome.FAILED, 7, "broken")
+    assert (report.elapsed, report.took) == (3.0, 0.25)
+    missing = this.reports["b"]
+    assert (missing.ras, missing.message, missing.elapsed, missing.took) == (None, None, None, None)
+
+
+def test_a_round_without_a_deadline_never_expires():
+    this = round_of("a", timeout=None)
+    assert this.deadline is None
+    assert this.expire(math.inf) == []
+
+
+def test_a_round_expires_at_its_deadline_and_names_who_is_missing_in_order():
+    this = round_of("c", "a", "b")
+    assert this.expire(119.999) == []
+    assert this.expire(120.0) == ["a", "b", "c"]
+    assert this.expire(121.0) == []
+
+
+def test_messages_of_members_are_kept_and_those_of_others_up_to_a_limit():
+    this = round_of("a", "b", max_messages=2)
+    for stranger in ("x", "y", "z"):
+        assert not this.answered(stranger, 1, "hello", None, 101.0)
+    this.answered("a", 1, "done", None, 101.0)
+    this.answered("b", 1, None, None, 101.0)
+    assert this.result(101.0).messages == {"x": "hello", "y": "hello", "a": "done"}
+
+
+# Durations and counts that users give
+
+
+@pytest.mark.parametrize(
+    ("given_", "meant"),
+    [
+        (20, 20.0),
+        (0.5, 0.5),
+        (0, 0.0),
+        (timedelta(minutes=2), 120.0),
+        (-1, None),
+        (-1.0, None),
+        (timedelta(seconds=-1), None),
+        (None, None),
+        (math.inf, None),
+    ],
+)
+def test_durations_are_seconds_or_timedelta_and_minus_1_or_none_is_for_ever(given_, meant):
+    assert seconds("timeout", given_) == meant
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"), [("20", InvalidType), (True, InvalidType), (-2, InvalidArgument), (math.nan, InvalidArgument)]
+)
+def test_other_durations_are_refused(wrong, error):
+    with pytest.raises(error, match="^timeout must"):
+        seconds("timeout", wrong)
+
+
+@pytest.mark.parametrize("good", [None, 0, 1, 10**9, 0.0, 0.5, 1.0])
+def test_min_success_is_none_a_count_or_a_share(good):
+    assert check_min_success(good) == good
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [("1", InvalidType), (True, InvalidType), (-1, InvalidArgument), (1.01, InvalidArgument), (-0.5, InvalidArgument)],
+)
+def test_another_min_success_is_refused(wrong, error):
+    with pytest.raises(error, match="^min_success"):
+        check_min_success(wrong)
+
+
+# Everything at once
+
+LIMITS = Limits(max_roster=6, max_remembered=4)
+MEMBERS = ["a", "b", "c", "d"]
+EVENTS = ["start", "stop"]
+anybody = st.sampled_from([*MEMBERS, "stranger-1", "stranger-2", "stranger-3", "stranger-4"])
+rases = st.sampled_from([1, 1, 1, 0, 2, None])
+durations = st.sampled_from([0, 0.5, 1, 3, -1, None])
+REFUSALS = {"no-signal-id", "unknown-signal", "roster-full", "not-json", "missing-field", "too-deep"}
+
+
+@dataclass
+class Expected:
+    """A round as the specification sees it."""
+
+    event: str
+    members: frozenset[str]
+    deadline: float | None
+    min_success: int | None
+    fail_fast: bool
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> set[str]:
+        return set(self.members) - set(self.outcomes)
+
+    @property
+    def succeeded(self) -> int:
+        return list(self.outcomes.values()).count(Outcome.SUCCEEDED)
+
+    @property
+    def is_over(self) -> bool:
+        if self.min_success is None:
+            is_hopeless = self.succeeded < len(self.outcomes)
+        else:
+            is_hopeless = self.succeeded + len(self.pending) < self.min_success
+        return not self.pending or (self.fail_fast and is_hopeless)
+
+    @property
+    def is_ok(self) -> bool:
+        if self.min_success is None:
+            return bool(self.members) and self.succeeded == len(self.members)
+        return self.succeeded >= self.min_success
+
+
+class AnyWorld(RuleBasedStateMachine):
+    """Every order of asking, answering (well, late, twice, falsely) and waiting, against a model of what is promised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ids = itertools.count(1)
+        self.core = ExporterProtocol("fio-1", "fio", "node1", limits=LIMITS, new_id=lambda: f"{next(ids):032x}")
+        self.now = 0.0
+        self.seq = 0
+        self.subs: set[str] = set()
+        self.open: dict[str, Expected] = {}
+        self.is_waiting = False
+        self.announced: OrderedDict[str, None] = OrderedDict()
+        self.ended: OrderedDict[str, str] = OrderedDict()
+        self.every_end: set[str] = set()
+        self.speaks_v2: set[str] = set()
+        self.counters: dict[str, int] = {}
+
+    # What is asked of it
+
+    @initialize(expected=st.sets(st.sampled_from(MEMBERS)))
+    def begin(self, expected):
+        self.announce(expected, None, None, periodic=False)
+
+    @rule(
+        expected=st.sets(st.sampled_from(MEMBERS), max_size=2),
+        count=st.none() | st.integers(0, 4),
+        timeout=durations,
+        periodic=st.booleans(),
+    )
+    def announce(self, expected, count, timeout, periodic):
+        self.core.initialize(
+            EVENTS, expected=expected, now=self.now, sent=0.0, await_count=count, timeout=timeout, periodic=periodic
+        )
+        self.subs |= expected
+        if count is not None:
+            self.is_waiting = True
+        self.check()
+
+    @rule(
+        event=st.sampled_from(EVENTS),
+        timeout=durations,
+        min_success=st.none() | st.integers(0, 4),
+        fail_fast=st.booleans(),
+        wait=st.sampled_from([True, True, True, False]),
+    )
+    def publish(self, event, timeout, min_success, fail_fast, wait):
+        signal_id = self.core.publish(
+            event, timeout=timeout, min_success=min_success, fail_fast=fail_fast, wait=wait, now=self.now, sent=0.0
+        )
+        if wait and self.core.state is ExporterState.INITIALIZED:
+            deadline = None if timeout in (-1, None) else self.now + timeout
+            self.open[signal_id] = Expected(event, frozenset(self.subs), deadline, min_success, fail_fast)
+            self.check()
+        else:
+            self.ended[signal_id] = event
+            self.every_end.add(signal_id)
+            [completed] = self.events()
+            assert (completed.signal_id, completed.result.ok) == (signal_id, True)
+
+    @precondition(lambda self: self.core.state is ExporterState.INITIALIZED)
+    @rule()
+    def nothing_is_sent_if_anything_is_wrong(self):
+        for wrong in ({"event": "pause"}, {"event": "shutdown"}, {"event": "start", "metadata": {"a": {1}}}):
+            with pytest.raises((ValueError, TypeError)):
+                self.core.publish(**wrong, now=self.now, sent=0.0)
+        assert self.core.messages_to_send() == []
+        assert self.events() == []
+
+    @rule(names=st.sets(st.sampled_from(MEMBERS)))
+    def the_user_sets_the_roster(self, names):
+        self.core.subs = set(names)
+        self.subs = set(names)
+
+    @rule(data=st.data())
+    def the_caller_gives_up(self, data):
+        if self.open:
+            signal_id = data.draw(st.sampled_from(sorted(self.open)))
+            self.core.abandon(signal_id)
+            self.end(signal_id)
+        self.check()
+
+    @rule()
+    def shutdown(self):
+        self.core.shutdown(now=self.now, sent=0.0)
+        events = self.events()
+        ends = [event for event in events if isinstance(event, RoundCompleted)]
+        assert [event.signal_id for event in ends] == list(self.open)
+        for event in ends:
+            assert event.result.pending == self.open[event.signal_id].pending
+            self.end(event.signal_id)
+        assert events[len(ends) :] == [SubscriptionCompleted(enough=False)] * self.is_waiting
+        self.is_waiting = False
+        self.subs = set()
+
+    # What arrives
+
+    @rule(responder=anybody, ras=rases, data=st.data())
+    def answers_by_id(self, responder, ras, data):
+        known = [*self.open, *list(self.every_end)[-6:], *self.announced]
+        signal_id = data.draw(st.sampled_from([*sorted(known), "f" * 32, "", "not an id"]))
+        event = self.event_of(signal_id)
+        named = data.draw(st.sampled_from([event, event, event, *EVENTS, "pause"]))
+        counts = signal_id in self.open and named == event and self.counts(signal_id, responder, ras)
+        if named == event and self.is_remembered(signal_id):
+            self.notice_v2(responder)
+        self.say(counts, responder, named, ras=ras, signal_id=signal_id, sent=0.0, took=0.0)
+
+    @rule(responder=anybody, event=st.sampled_from([*EVENTS, "pause"]), ras=rases)
+    def answers_as_version_1(self, responder, event, ras):
+        signal_id = next((key for key in reversed(self.open) if self.open[key].event == event), None)
+        counts = signal_id is not None and responder not in self.speaks_v2 and self.counts(signal_id, responder, ras)
+        self.say(counts, responder, event, ras=ras)
+
+    @rule(responder=anybody, data=st.data())
+    def subscribes(self, responder, data):
+        signal_id = data.draw(st.sampled_from([None, *self.announced, *self.open, "f" * 32]))
+        is_welcome = (
+            self.core.state is ExporterState.INITIALIZED
+            and (signal_id is None or signal_id in self.announced)
+            and (responder in self.subs or len(self.subs) < LIMITS.max_roster)
+        )
+        if is_welcome:
+            self.subs.add(responder)
+            if signal_id is not None:
+                self.notice_v2(responder)
+        before = sum(self.core.counters.values())
+        self.receive(responder, INITIALIZATION, signal_id=signal_id)
+        assert sum(self.core.counters.values()) - before == (not is_welcome)
+        self.check()
+
+    @rule(responder=anybody, data=st.data())
+    def reports_progress(self, responder, data):
+        signal_id = data.draw(st.sampled_from([*self.open, "f" * 32]))
+        if signal_id in self.open:
+            self.notice_v2(responder)
+        self.say(None, responder, self.event_of(signal_id), signal_id=signal_id, ras=1, state="working")
+
+    @rule(data=st.sampled_from([b"", b"{}", b"[" * 1000, b'{"responder_id":"a"}']))
+    def something_odd_arrives(self, data):
+        self.core.message_received(data, self.now)
+        self.check()
+
+    @rule(responder=anybody, data=st.data())
+    def answers_another_exporter(self, responder, data):
+        signal_id = data.draw(st.sampled_from([None, *self.open]))
+        self.say(None, responder, "start", publisher_id="fio-2", ras=1, signal_id=signal_id)
+
+    # Time
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 2.0]))
+    def time_passes(self, seconds):
+        until = self.now + seconds
+        while (deadline := self.core.next_deadline()) is not None and deadline <= until:
+            self.now = max(self.now, deadline)
+            was_waiting = self.is_waiting
+            self.core.handle_timeout(self.now, 0.0)
+            for this in self.open.values():
+                if this.deadline is not None and this.deadline <= self.now:
+                    this.outcomes |= dict.fromkeys(this.pending, Outcome.MISSING)
+            self.check()
+            later = self.core.next_deadline()
+            assert later is None or later > self.now or (was_waiting and later > deadline)
+        self.now = until
+
+    # What has to hold, always
+
+    @invariant()
+    def it_counts_its_signals_without_gaps(self):
+        for data in self.core.messages_to_send():
+            signal = decode_signal(data)
+            self.seq += 1
+            assert signal.seq == self.seq
+            if signal.event == INITIALIZATION and signal.id is not None:
+                self.announced[signal.id] = None
+                while len(self.announced) > LIMITS.max_remembered:
+                    self.announced.popitem(last=False)
+
+    @invariant()
+    def memory_stays_within_the_limits(self):
+        assert len(self.core._ended) <= LIMITS.max_remembered
+        assert len(self.core._announcements) <= LIMITS.max_remembered
+        assert len(self.core._speaks_v2) <= LIMITS.max_roster
+        assert len(self.core.subs) <= LIMITS.max_roster
+        assert set(self.core._rounds) == set(self.open)
+        assert not self.core._events
+
+    @invariant()
+    def it_wants_to_be_woken_exactly_when_something_is_due(self):
+        deadline = self.core.next_deadline()
+        if not self.is_waiting:
+            assert deadline == min((r.deadline for r in self.open.values() if r.deadline is not None), default=None)
+        elif deadline is not None:
+            assert all(r.deadline is None or deadline <= r.deadline for r in self.open.values())
+            assert deadline <= self.now + max(3.0, ANNOUNCE_INTERVAL)
+
+    @invariant()
+    def counters_only_grow(self):
+        assert all(self.core.counters[name] >= count for name, count in self.counters.items())
+        self.counters = dict(self.core.counters)
+
+    @invariant()
+    def the_roster_is_who_subscribed_was_expected_or_was_set(self):
+        assert self.core.subs == self.subs
+
+    # How that is checked
+
+    def counts(self, signal_id, responder, ras):
+        return ras is not None and responder in self.open[signal_id].pending and (signal_id, responder, ras)
+
+    def say(self, counts, responder, event, **rest):
+        """Give it a message that does (a triple) or does not count, and see that it is told apart."""
+        before = sum(self.core.counters.values())
+        self.receive(responder, event, **rest)
+        assert sum(self.core.counters.values()) - before == (not counts)
+        if counts:
+            signal_id, _, ras = counts
+            self.open[signal_id].outcomes[responder] = Outcome.SUCCEEDED if ras == 1 else Outcome.FAILED
+        self.check()
+
+    def receive(self, responder, event, *, publisher_id="fio-1", **rest):
+        message = {"responder_id": responder, "publisher_id": publisher_id, "event": event} | rest
+        wire = {key: value for key, value in message.items() if value is not None}
+        self.core.message_received(json.dumps(wire), self.now)
+
+    def check(self):
+        """See that exactly the outcomes of the model were told, and exactly the rounds that are over have ended."""
+        told: dict[str, dict[str, Outcome]] = {}
+        for event in self.events():
+            if isinstance(event, OutcomeKnown):
+                outcomes = told.setdefault(event.signal_id, {})
+                assert event.responder_id not in outcomes
+                outcomes[event.responder_id] = event.report.outcome
+            elif isinstance(event, RoundCompleted):
+                this = self.open[event.signal_id]
+                assert this.is_over
+                assert {name: report.outcome for name, report in event.result.reports.items()} == this.outcomes
+                assert (event.result.ok, event.result.pending) == (this.is_ok, this.pending)
+                self.end(event.signal_id)
+            elif isinstance(event, SubscriptionCompleted):
+                assert self.is_waiting
+                self.is_waiting = False
+            elif isinstance(event, MessageRefused):
+                assert event.reason in REFUSALS
+            else:
+                assert isinstance(event, ResponderSubscribed | LateResponse)
+        assert not any(this.is_over for this in self.open.values())
+
+    def events(self) -> list[Any]:
+        return list(iter(self.core.next_event, None))
+
+    def end(self, signal_id):
+        assert signal_id not in self.every_end
+        self.every_end.add(signal_id)
+        self.ended[signal_id] = self.open.pop(signal_id).event
+
+    def event_of(self, signal_id):
+        if signal_id in self.open:
+            return self.open[signal_id].event
+        return self.ended.get(signal_id, "start")
+
+    def is_remembered(self, signal_id):
+        return signal_id in self.open or signal_id in list(self.ended)[-LIMITS.max_remembered :]
+
+    def notice_v2(self, responder):
+        if len(self.speaks_v2) < LIMITS.max_roster:
+            self.speaks_v2.add(responder)
+
+
+AnyWorld.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+TestAnyWorld = AnyWorld.TestCase
