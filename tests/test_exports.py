@@ -65,7 +65,9 @@ def test_a_bare_import_is_cheap():
 
 
 def test_errors_and_messages_come_without_a_client_or_a_terminal():
-    imported = imported_by("from state_signals import *; import state_signals.exceptions; import state_signals.messages")
+    imported = imported_by(
+        "from state_signals import *; import state_signals.exceptions; import state_signals.messages"
+    )
     assert not imported & {"typer", "rich"}
     imported = imported_by("from state_signals import Signal, Response, PublishResult, TransportError")
     assert not imported & {"redis", "hiredis", "asyncio", "typer", "rich"}

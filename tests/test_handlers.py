@@ -24,7 +24,7 @@ def other(_: Signal) -> None: ...
 
 
 def test_a_function_acts_on_the_events_that_it_is_registered_for():
-    handlers = Handlers()
+    handlers = Handlers(can_await=False)
     handlers.add(("start", "stop"))(handler)
     assert handlers.find(signal("start")) is handler
     assert handlers.find(signal("stop")) is handler
@@ -32,7 +32,7 @@ def test_a_function_acts_on_the_events_that_it_is_registered_for():
 
 
 def test_a_function_without_events_acts_on_every_other_one():
-    handlers = Handlers()
+    handlers = Handlers(can_await=False)
     handlers.add(())(other)
     handlers.add(("start",))(handler)
     assert handlers.find(signal("start")) is handler
@@ -40,17 +40,17 @@ def test_a_function_without_events_acts_on_every_other_one():
 
 
 def test_the_decorator_leaves_the_function_as_it_is():
-    assert Handlers().add(("start",))(handler) is handler
+    assert Handlers(can_await=False).add(("start",))(handler) is handler
 
 
 @pytest.mark.parametrize("wrong", [(handler,), ("start", None), (["start", "stop"],)])
 def test_events_are_text_so_that_a_decorator_without_parentheses_is_noticed(wrong: tuple[Any, ...]):
     with pytest.raises(InvalidType, match=r'as in @responder.on\("benchmark-start"\)'):
-        Handlers().add(wrong)
+        Handlers(can_await=False).add(wrong)
 
 
 def test_an_event_has_one_function_and_a_refused_registration_changes_nothing():
-    handlers = Handlers()
+    handlers = Handlers(can_await=False)
     handlers.add(("start",))(handler)
     with pytest.raises(InvalidArgument, match="there is a function for 'start' already"):
         handlers.add(("stop", "start"))(other)
@@ -59,14 +59,14 @@ def test_an_event_has_one_function_and_a_refused_registration_changes_nothing():
 
 
 def test_there_is_one_function_for_every_other_event():
-    handlers = Handlers()
+    handlers = Handlers(can_await=False)
     handlers.add(())(handler)
     with pytest.raises(InvalidArgument, match="there is a function for 'every other event' already"):
         handlers.add(())(other)
 
 
 def test_it_is_finished_when_the_last_exporter_that_was_followed_shuts_down():
-    handlers = Handlers()
+    handlers = Handlers(can_await=False)
     assert not handlers.is_finished(signal("start", "a"))
     assert not handlers.is_finished(signal("initialization", "b"))
     assert not handlers.is_finished(signal("shutdown", "a"))
@@ -74,7 +74,7 @@ def test_it_is_finished_when_the_last_exporter_that_was_followed_shuts_down():
 
 
 def test_an_exporter_that_was_never_followed_finishes_nothing():
-    handlers = Handlers()
+    handlers = Handlers(can_await=False)
     assert not handlers.is_finished(signal("shutdown", "stranger"))
     handlers.is_finished(signal("start", "a"))
     assert not handlers.is_finished(signal("shutdown", "stranger"))
@@ -82,7 +82,7 @@ def test_an_exporter_that_was_never_followed_finishes_nothing():
 
 
 def test_an_exporter_that_shuts_down_twice_finishes_once():
-    handlers = Handlers()
+    handlers = Handlers(can_await=False)
     handlers.is_finished(signal("start", "a"))
     assert handlers.is_finished(signal("shutdown", "a"))
     assert not handlers.is_finished(signal("shutdown", "a"))

@@ -189,13 +189,14 @@ class ResponderEndpoint(Endpoint):
         responder_id: str | None,
         keys: Keys,
         limits: Limits,
+        can_await: bool,
     ) -> None:
         super().__init__("responder", log_level, conn_timeout)
         name = platform.node() if responder_name is None else responder_name
         check_text("responder_name", name)
         fixed = identifier("responder_id", responder_id, f"{name}-{uuid.uuid4()}-resp")
         self._core = ResponderProtocol(fixed, reply_of=keys.reply, limits=limits)
-        self._handlers = Handlers()
+        self._handlers = Handlers(can_await=can_await)
         self._stopping = False
 
     @property
@@ -240,7 +241,7 @@ class ResponderEndpoint(Endpoint):
         `"initialization"` is called upon subscription; one for `"shutdown"` at the end, and nobody awaits its answer.
 
         Raises:
-            InvalidType: if an event is no text.
+            InvalidType: if an event is no text, or if the function is async and this responder is not.
             InvalidArgument: if an event has a function already.
         """
         return self._handlers.add(events)

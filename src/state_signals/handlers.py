@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,9 +18,14 @@ _MOST_OF_A_MESSAGE = 10_000
 
 
 class Handlers:
-    """The functions of one responder, and the exporters that it follows while it runs."""
+    """The functions of one responder, and the exporters that it follows while it runs.
 
-    def __init__(self) -> None:
+    Args:
+        can_await: whether there is anyone to await what an async function returns.
+    """
+
+    def __init__(self, *, can_await: bool) -> None:
+        self._can_await = can_await
         self._by_event: dict[str | None, Callable[[Signal], Any]] = {}
         self._followed: set[str] = set()
 
@@ -27,7 +33,8 @@ class Handlers:
         """Return the decorator that registers a function for events; for every other one, if none is given.
 
         Raises:
-            InvalidType: if an event is no text (as in `@responder.on` without parentheses).
+            InvalidType: if an event is no text (as in `@responder.on` without parentheses), or if the function is async
+                where nobody would await it.
             InvalidArgument: if an event has a function already.
         """
         for event in events:
@@ -36,6 +43,8 @@ class Handlers:
         places: tuple[str | None, ...] = events or (None,)
 
         def register(handler: _Handler) -> _Handler:
+            if not self._can_await and inspect.iscoroutinefunction(handler):
+                raise InvalidType(f"{handler.__name__} is async, which needs the responder of state_signals.asyncio")
             for place in places:
                 if place in self._by_event:
                     raise InvalidArgument(f"there is a function for {place or 'every other event'!r} already")
@@ -60,7 +69,15 @@ class Handlers:
 
     @staticmethod
     def success(returned: object) -> tuple[int, str | None]:
-        """Return the `ras` and `message` for what a function returned: a text is the message."""
+        """Return the `ras` and `message` for what a function returned: a text is the message.
+
+        Raises:
+            InvalidType: if it still is to be awaited.
+        """
+        if inspect.isawaitable(returned):
+            if inspect.iscoroutine(returned):
+                returned.close()
+            raise InvalidType("the function returned something to await, which needs state_signals.asyncio")
         return 1, returned if isinstance(returned, str) else None
 
     @staticmethod

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
@@ -15,8 +14,6 @@ from state_signals.exceptions import EmbeddedServerError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from state_signals.demo.scenario import Account
 
 __all__ = ["EPILOG", "demo"]
 
@@ -60,19 +57,48 @@ def _perform(url: str | None, namespace: str | None, *, as_json: bool) -> int:
     from state_signals.demo.conductor import perform  # noqa: PLC0415 - help needs none of this
     from state_signals.demo.interruption import Interrupted  # noqa: PLC0415
     from state_signals.demo.live import JsonLines, Live  # noqa: PLC0415
+    from state_signals.demo.report import print_report  # noqa: PLC0415
     from state_signals.demo.scenario import DEMO  # noqa: PLC0415
 
-    console = _console()
     try:
         if as_json:
             account = perform(DEMO, JsonLines(DEMO, _print_json), url=url, namespace=namespace)
+            deviations = DEMO.deviations(account)
+            for deviation in deviations:
+                output.note(str(deviation))
         else:
+            console = _console()
             with Live(console, output.escaped) as live:
                 account = perform(DEMO, live, url=url, namespace=namespace)
+            deviations = DEMO.deviations(account)
+            print_report(console, DEMO, account, deviations, output.escaped)
     except Interrupted as interrupted:
-        output.note("interrupted; everything that was started has ended")
+        output.note("interrupted; all that was started has been ended")
         return interrupted.exit_code
     except EmbeddedServerError as error:
-        output.error(str(error))
+        output.error(f"{error}. Or give the --url of a server")
         return ExitCode.NO_CONNECTION
-    return 0
+    return DEMO.exit_code(deviations)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    output.print_line(output.json_line(value))
+
+
+def _console() -> Console:
+    from rich.console import Console  # noqa: PLC0415
+
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            # The command line knows what to do then; rich would end the program as if something had failed.
+            raise BrokenPipeError
+
+    is_terminal = output.is_terminal(sys.stdout)
+    return Terminal(
+        force_terminal=is_terminal,
+        no_color=not output.is_coloured(sys.stdout),
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=False,
+    )

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from typing import Protocol
 
 from state_signals import Report, SignalExporter
 from state_signals.demo.interruption import Interruption
@@ -24,8 +23,8 @@ _WORK_GRACE = 20.0
 """Seconds that the workload may take longer than it was told to, on a slow disk."""
 
 
-class Observer(Protocol):
-    """Is told what happens while it happens."""
+class Observer:
+    """Is told what happens while it happens; this one does not listen."""
 
     def server_found(self, url: str, namespace: str | None, *, is_ours: bool) -> None:
         """There is a server, started for this run or given."""
@@ -52,9 +51,7 @@ class Observer(Protocol):
         """The workload has ended, which began so many seconds after the first signal."""
 
 
-def perform(
-    scenario: Scenario, observer: Observer, *, url: str | None = None, namespace: str | None = None
-) -> Account:
+def perform(scenario: Scenario, observer: Observer, *, url: str | None = None, namespace: str | None = None) -> Account:
     """Play a scenario.
 
     Whatever happens, nothing is left of it: no process, no file, no key on the server.

@@ -59,9 +59,7 @@ def print_report(
 class _FinalReport:
     """Builds the sections."""
 
-    def __init__(
-        self, console: Console, scenario: Scenario, account: Account, escaped: Callable[[str], str]
-    ) -> None:
+    def __init__(self, console: Console, scenario: Scenario, account: Account, escaped: Callable[[str], str]) -> None:
         self._console = console
         self._scenario = scenario
         self._rounds = account.rounds

@@ -89,9 +89,7 @@ class _Scale:
         return min(self.width - 1, int(self.exact(time)))
 
 
-def lay_out(
-    rounds: Sequence[Round], names: Iterable[str], width: int, characters: Characters = UNICODE
-) -> list[Row]:
+def lay_out(rounds: Sequence[Round], names: Iterable[str], width: int, characters: Characters = UNICODE) -> list[Row]:
     """Lay out a timeline.
 
     Args:
@@ -126,7 +124,9 @@ def _signals(rounds: Sequence[Round], scale: _Scale, characters: Characters) -> 
             continue
         if following is not None:
             room = scale.column(following.published) - column - 1
-            label = next((text for text in (f" sample {this.sample} ", f" {this.sample} ", "") if len(text) <= room), "")
+            label = next(
+                (text for text in (f" sample {this.sample} ", f" {this.sample} ", "") if len(text) <= room), ""
+            )
             row.draw(column + 1, characters.span * room, "dim")
             row.draw(column + 1 + (room - len(label)) // 2, label, "bold")
         row.draw(column, characters.start, "bold")

@@ -77,6 +77,7 @@ class SignalResponder(ResponderEndpoint):
             responder_id=responder_id,
             keys=self._transport.keys,
             limits=limits_for(max_payload),
+            can_await=False,
         )
         self.conn_type = "new" if existing_redis_conn is None else "existing"
         self._lock = threading.RLock()
