@@ -246,8 +246,7 @@ class Wire:
     def stored(self) -> Iterable[str]:
         """The keys that are stored."""
         if self._memory:
-            places = self._memory._hub._mailboxes
-            return [place for place in places if place not in (self.keys.signals, self.keys.responses)]
+            return [place for place in self._memory._hub._mailboxes if place.startswith("state-signals:")]
         return [key.decode() for key in self.client.keys()]
 
     def close(self) -> None:

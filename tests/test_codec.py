@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -168,7 +169,7 @@ def test_metadata_that_is_not_json_is_refused_and_the_error_says_where(metadata,
 
 def test_the_search_for_what_is_not_json_ends_at_the_limit_on_depth():
     metadata = {"a": [[[[object()]]]]}
-    with pytest.raises(InvalidType, match="^metadata cannot be sent"):
+    with pytest.raises(InvalidType, match=r"^metadata cannot be sent"):
         encode_signal(Signal("p", "n", "e", "h", metadata=metadata), limits=Limits(max_depth=3))
 
 
@@ -200,9 +201,9 @@ def test_names_in_responses_that_peers_would_refuse_are_not_sent(field):
 
 
 def test_text_that_is_not_unicode_is_refused_wherever_it_is():
-    with pytest.raises(InvalidArgument, match="^metadata holds text that is not valid Unicode"):
+    with pytest.raises(InvalidArgument, match=r"^metadata holds text that is not valid Unicode"):
         encode_signal(Signal("p", "n", "e", "h", metadata={"a": ["\udfff"]}))
-    with pytest.raises(InvalidArgument, match="^message holds text that is not valid Unicode"):
+    with pytest.raises(InvalidArgument, match=r"^message holds text that is not valid Unicode"):
         encode_response(Response("r", "p", "e", 1, "\udfff"))
 
 
@@ -221,14 +222,14 @@ def test_a_message_beyond_the_limit_on_nesting_is_not_sent(levels):
 
 
 def test_what_may_be_sent_at_the_limit_on_nesting_is_also_received():
-    metadata = {"a": nested(62)}
+    metadata = {"a": nested(62), "b": [[], [], []]}
     assert decode_signal(encode_signal(Signal("p", "n", "e", "h", metadata=metadata))).metadata == metadata
     with pytest.raises(MessageTooLarge):
         encode_signal(Signal("p", "n", "e", "h", metadata={"a": nested(63)}))
 
 
 def test_a_number_beyond_what_python_prints_is_refused():
-    with pytest.raises(InvalidArgument, match="^metadata cannot be sent as JSON"):
+    with pytest.raises(InvalidArgument, match=r"^metadata cannot be sent as JSON"):
         encode_signal(Signal("p", "n", "e", "h", metadata={"a": 10**5000}))
 
 
@@ -283,13 +284,16 @@ def test_any_damaged_message_is_a_message_or_malformed_for_a_documented_reason(t
         _decodes_or_is_refused(decode, text.encode(errors="surrogatepass"))
 
 
-def _decodes_or_is_refused(decode, data):
+def _decodes_or_is_refused(decode: Callable[[Any], object], data: str | bytes) -> None:
+    refused = None
     try:
         decode(data)
     except MalformedMessage as error:
-        assert error.reason in REASONS
-        assert str(error).startswith(error.reason)
-        assert len(str(error)) < 300
+        refused = error
+    if refused is not None:
+        assert refused.reason in REASONS
+        assert str(refused).startswith(refused.reason)
+        assert len(str(refused)) < 300
 
 
 @pytest.mark.parametrize("decode", DECODERS)

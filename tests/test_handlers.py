@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from typing import Any
 
 import pytest
@@ -21,6 +23,9 @@ def handler(_: Signal) -> None: ...
 
 
 def other(_: Signal) -> None: ...
+
+
+async def asynchronous(_: Signal) -> None: ...
 
 
 def test_a_function_acts_on_the_events_that_it_is_registered_for():
@@ -63,6 +68,27 @@ def test_there_is_one_function_for_every_other_event():
     handlers.add(())(handler)
     with pytest.raises(InvalidArgument, match="there is a function for 'every other event' already"):
         handlers.add(())(other)
+
+
+@pytest.mark.parametrize("wrong", [asynchronous, functools.partial(asynchronous)])
+def test_an_async_function_is_refused_where_nobody_would_await_it(wrong):
+    with pytest.raises(
+        InvalidType, match=r"asynchronous.* is async, which needs the responder of state_signals.asyncio"
+    ):
+        Handlers(can_await=False).add(("start",))(wrong)
+    handlers = Handlers(can_await=True)
+    handlers.add(("start",))(wrong)
+    assert handlers.find(signal("start")) is wrong
+
+
+def test_what_still_is_to_be_awaited_is_no_success():
+    loop = asyncio.new_event_loop()
+    try:
+        for returned in (asynchronous(signal("start")), loop.create_future()):
+            with pytest.raises(InvalidType, match="something to await"):
+                Handlers.success(returned)
+    finally:
+        loop.close()
 
 
 def test_it_is_finished_when_the_last_exporter_that_was_followed_shuts_down():

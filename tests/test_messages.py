@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from state_signals.messages import Envelope
 COPIES = [copy.copy, copy.deepcopy, *(lambda value, n=n: pickle.loads(pickle.dumps(value, n)) for n in range(6))]
 
 
-def signal_with_envelope(**envelope):
-    facts = {"id": "0" * 32, "seq": 1, "sent": 5.0} | envelope
+def signal_with_envelope(**envelope: Any) -> Signal:
+    facts: dict[str, Any] = {"id": "0" * 32, "seq": 1, "sent": 5.0} | envelope
     return decode_signal(encode_signal(Signal("p", "n", "e", "h"), Envelope(**facts)))
 
 
@@ -118,13 +119,13 @@ def result_of(*outcomes: Outcome, ok: bool = False, **facts) -> PublishResult:
 
 def test_a_result_is_the_version_1_tuple():
     result = PublishResult(ok=True)
-    assert result == (0, {})
-    assert result != (1, {})
-    assert isinstance(result, tuple)
     code, messages = result
     assert (code, messages) == (ResultCodes.ALL_SUBS_SUCCESS, {})
     assert result[0] is result.code
     assert result[1] is result.messages
+    assert isinstance(result, tuple)
+    assert result == (0, {})
+    assert result != (1, {})
 
 
 @pytest.mark.parametrize(

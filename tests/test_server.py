@@ -18,7 +18,7 @@ import psutil
 import pytest
 import redis
 
-from state_signals.exceptions import Closed, EmbeddedServerError, InvalidArgument, InvalidType
+from state_signals.exceptions import EmbeddedServerError, InvalidArgument, InvalidType
 from state_signals.server import EmbeddedServer, embedded, find_executable
 
 DEADLINE = 10.0
@@ -326,7 +326,7 @@ def test_ends_with_its_killed_owner_and_leaves_nothing(more: str, temporary: Pat
         assert owner.stdout
         pids = [int(pid) for pid in owner.stdout.readline().split()]
         of_owner = psutil.Process(owner.pid).children(recursive=True)
-        heirs = [one for one in of_owner if one.name() == "sleep" or one.name().startswith("python")]
+        heirs = [one for one in of_owner if one.name() == "sleep" or one.name().lower().startswith("python")]
         assert len(pids) == 2
         assert {process.pid for process in of_owner} >= set(pids)
         owner.kill()
@@ -371,15 +371,6 @@ with EmbeddedServer() as server:
 
 def test_a_fork_of_the_owner_has_no_power_over_it() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", FORK], check=True)
-
-
-def test_another_process_may_start_what_was_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = EmbeddedServer().start()
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(os, "getpid", lambda: -1)
-        with pytest.raises(Closed, match=f"belongs to process {os.getppid() and server._owner}"):
-            server.start()
-    server.stop()
 
 
 # --- what is taken ---

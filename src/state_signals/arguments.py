@@ -9,6 +9,7 @@ from state_signals.exceptions import InvalidArgument, InvalidType
 from state_signals.limits import DEFAULT_LIMITS, Limits
 
 __all__ = [
+    "check_callback",
     "check_count",
     "check_events",
     "check_min_success",
@@ -142,7 +143,10 @@ def seconds(what: str, value: object) -> float | None:
     if isinstance(value, timedelta):
         number = value.total_seconds()
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise InvalidArgument(f"{what} is beyond what a float holds; -1 or None waits for ever") from None
     else:
         raise InvalidType(f"{what} must be seconds (int, float), a timedelta or None, not {type(value).__name__}")
     if number in (-1, math.inf):
@@ -150,6 +154,16 @@ def seconds(what: str, value: object) -> float | None:
     if math.isnan(number) or number < 0:
         raise InvalidArgument(f"{what} must not be negative (-1 or None: for ever), not {value}")
     return number
+
+
+def check_callback(what: str, value: object) -> None:
+    """Refuse what cannot be called; None is no callback.
+
+    Raises:
+        InvalidType: and says what it is.
+    """
+    if value is not None and not callable(value):
+        raise InvalidType(f"{what} must be a function, not {type(value).__name__}")
 
 
 def check_retention(value: object) -> None:

@@ -35,7 +35,9 @@ RETRY_INTERVAL = 1.0
 """Seconds between two attempts to connect (version 1 behaviour)."""
 
 _LOG_EVERY = 10.0
-"""Seconds between two log lines about the same kind of bad message."""
+"""Seconds in which so many lines are logged about one kind of message, and no more."""
+
+_LATE_IN_LOG = 20
 
 _NAMES_IN_LOG = 20
 
@@ -51,7 +53,7 @@ class Endpoint:
         self._conn_timeout = seconds("conn_timeout", conn_timeout)
         self._pid = os.getpid()
         self._closed = False
-        self._refusals: dict[str, tuple[float, int]] = {}
+        self._lines: dict[str, tuple[float, int]] = {}
 
     def _connection_failed(self, error: ServerUnreachable) -> None:
         """Count a failed attempt to connect, and raise its error if it was the last."""
@@ -76,23 +78,26 @@ class Endpoint:
 
     def _log(self, event: Event) -> None:
         if isinstance(event, LateResponse):
-            self.logger.warning(
-                "answer of %r to %r came after its round had ended; it does not count", event.responder_id, event.event
+            text = (
+                f"answer of {event.responder_id!r} to {event.event!r} came after its round had ended; it does not count"
             )
+            self._warn("late", text, _LATE_IN_LOG)
         elif isinstance(event, MessageRefused):
-            self._log_refusal(event)
+            self._warn(event.reason, f"dropped a message, {event.detail:.300}", 1)
         elif isinstance(event, RoundCompleted) and not event.result.ok:
             self._log_result(event.result)
 
-    def _log_refusal(self, event: MessageRefused) -> None:
+    def _warn(self, kind: str, text: str, most: int) -> None:
+        """Log a line, but not more than `most` of a kind in a while: anybody may cause them. Tell how many were not."""
         now = time.monotonic()
-        due, unlogged = self._refusals.get(event.reason, (-math.inf, 0))
-        if now < due:
-            self._refusals[event.reason] = (due, unlogged + 1)
-            return
-        self._refusals[event.reason] = (now + _LOG_EVERY, 0)
-        more = f" (and {unlogged} more since the last such line)" if unlogged else ""
-        self.logger.warning("dropped a message, %.300s%s", event.detail, more)
+        began, count = self._lines.get(kind, (-math.inf, 0))
+        more = ""
+        if now - began >= _LOG_EVERY:
+            more = f" (and {count - most} more since the last such line)" if count > most else ""
+            began, count = now, 0
+        self._lines[kind] = (began, count + 1)
+        if count < most:
+            self.logger.warning("%s%s", text, more)
 
     def _log_result(self, result: PublishResult) -> None:
         groups = {"failed": result.failed, "missing": result.missing, "lost": result.lost}

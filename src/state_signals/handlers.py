@@ -44,7 +44,8 @@ class Handlers:
 
         def register(handler: _Handler) -> _Handler:
             if not self._can_await and inspect.iscoroutinefunction(handler):
-                raise InvalidType(f"{handler.__name__} is async, which needs the responder of state_signals.asyncio")
+                name = getattr(handler, "__name__", repr(handler))
+                raise InvalidType(f"{name:.80} is async, which needs the responder of state_signals.asyncio")
             for place in places:
                 if place in self._by_event:
                     raise InvalidArgument(f"there is a function for {place or 'every other event'!r} already")

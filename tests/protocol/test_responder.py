@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,11 +33,11 @@ def envelope(signal_id=ID, *, seq=1, reply: str | None = REPLY) -> Envelope:
     return Envelope(id=signal_id, seq=seq, sent=0.0, reply=reply, wait=math.inf)
 
 
-def events(core):
+def events(core: ResponderProtocol) -> list[Any]:
     return list(iter(core.next_event, None))
 
 
-def received(core, data: bytes, now=0.0) -> Signal:
+def received(core: ResponderProtocol, data: bytes, now: float = 0.0) -> Signal:
     """Give it a signal that it takes, and return what its user gets."""
     core.message_received(data, now)
     [event] = events(core)
@@ -44,7 +45,7 @@ def received(core, data: bytes, now=0.0) -> Signal:
     return event.signal
 
 
-def answers(core):
+def answers(core: ResponderProtocol) -> list[tuple[dict[str, Any], str | None]]:
     """What it wants to send: the answers as objects, with where they go to."""
     return [(json.loads(answer.data), answer.reply) for answer in core.messages_to_send()]
 
@@ -101,9 +102,9 @@ def test_locks_are_text_and_a_refused_one_changes_nothing(wrong):
     core = responder()
     core.lock_id("fio-1")
     core.lock_tag("nightly")
-    with pytest.raises(InvalidType, match="^publisher_id must be str, not"):
+    with pytest.raises(InvalidType, match=r"^publisher_id must be str, not"):
         core.lock_id(wrong)
-    with pytest.raises(TypeError, match="^tag must be str, not"):
+    with pytest.raises(TypeError, match=r"^tag must be str, not"):
         core.lock_tag(wrong)
     assert (core.locked_id, core.locked_tag) == ("fio-1", "nightly")
 
@@ -266,7 +267,7 @@ def test_an_answer_that_cannot_be_sent_raises_and_nothing_is_sent(ras, message, 
 
 
 def test_only_signals_are_answered():
-    with pytest.raises(InvalidType, match="^signal must be a Signal, not str"):
+    with pytest.raises(InvalidType, match=r"^signal must be a Signal, not str"):
         responder().respond_to("start", 1, None, now=0.0, sent=0.0)  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from state_signals import InvalidArgument, InvalidType, Limits, Outcome, ResultCodes
+from state_signals import InvalidArgument, InvalidType, Limits, Outcome, Report, ResultCodes
 from state_signals.arguments import check_min_success, seconds
 from state_signals.codec import decode_signal
 from state_signals.messages import INITIALIZATION
@@ -194,6 +194,15 @@ def test_messages_of_members_are_kept_and_those_of_others_up_to_a_limit():
     assert this.result(101.0).messages == {"x": "hello", "y": "hello", "a": "done"}
 
 
+def test_who_left_in_good_order_is_neither_a_success_nor_a_failure():
+    this = round_of("a", "b", "c", fail_fast=True)
+    this._end("a", Report(outcome=Outcome.LEFT))
+    assert not this.is_over
+    answered(this, "b", "c")
+    assert this.result(101.0).ok
+    assert list(this.result(101.0).left) == ["a"]
+
+
 # Durations and counts that users give
 
 
@@ -219,7 +228,7 @@ def test_durations_are_seconds_or_timedelta_and_minus_1_or_none_is_for_ever(give
     ("wrong", "error"), [("20", InvalidType), (True, InvalidType), (-2, InvalidArgument), (math.nan, InvalidArgument)]
 )
 def test_other_durations_are_refused(wrong, error):
-    with pytest.raises(error, match="^timeout must"):
+    with pytest.raises(error, match=r"^timeout must"):
         seconds("timeout", wrong)
 
 
@@ -233,7 +242,7 @@ def test_min_success_is_none_a_count_or_a_share(good):
     [("1", InvalidType), (True, InvalidType), (-1, InvalidArgument), (1.01, InvalidArgument), (-0.5, InvalidArgument)],
 )
 def test_another_min_success_is_refused(wrong, error):
-    with pytest.raises(error, match="^min_success"):
+    with pytest.raises(error, match=r"^min_success"):
         check_min_success(wrong)
 
 
@@ -283,7 +292,7 @@ class Expected:
 
 
 class AnyWorld(RuleBasedStateMachine):
-    """Every order of asking, answering (well, late, twice, falsely) and waiting, against a model of what is promised."""
+    """Every order of asking, answering (well, late, twice, falsely) and waiting, beside a model of what is promised."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -400,13 +409,13 @@ class AnyWorld(RuleBasedStateMachine):
         counts = signal_id in self.open and named == event and self.counts(signal_id, responder, ras)
         if named == event and self.is_remembered(signal_id):
             self.notice_v2(responder)
-        self.say(counts, responder, named, ras=ras, signal_id=signal_id, sent=0.0, took=0.0)
+        self.say(signal_id if counts else None, responder, named, ras=ras, signal_id=signal_id, sent=0.0, took=0.0)
 
     @rule(responder=anybody, event=st.sampled_from([*EVENTS, "pause"]), ras=rases)
     def answers_as_version_1(self, responder, event, ras):
         signal_id = next((key for key in reversed(self.open) if self.open[key].event == event), None)
         counts = signal_id is not None and responder not in self.speaks_v2 and self.counts(signal_id, responder, ras)
-        self.say(counts, responder, event, ras=ras)
+        self.say(signal_id if counts else None, responder, event, ras=ras)
 
     @rule(responder=anybody, data=st.data())
     def subscribes(self, responder, data):
@@ -506,28 +515,28 @@ class AnyWorld(RuleBasedStateMachine):
     # How that is checked
 
     @property
-    def has_enough(self):
+    def has_enough(self) -> bool:
         return len(self.subs) >= self.wanted and not self.expected & self.subs
 
-    def counts(self, signal_id, responder, ras):
-        return ras is not None and responder in self.open[signal_id].pending and (signal_id, responder, ras)
+    def counts(self, signal_id: str, responder: str, ras: int | None) -> bool:
+        return ras is not None and responder in self.open[signal_id].pending
 
-    def say(self, counts, responder, event, **rest):
-        """Give it a message that does (a triple) or does not count, and see that it is told apart."""
+    def say(self, counts_for: str | None, responder: str, event: str, **rest: Any) -> None:
+        """Give it a message that counts for a round or for none, and see that it is told apart."""
         before = sum(self.core.counters.values())
         self.receive(responder, event, **rest)
-        assert sum(self.core.counters.values()) - before == (not counts)
-        if counts:
-            signal_id, _, ras = counts
-            self.open[signal_id].outcomes[responder] = Outcome.SUCCEEDED if ras == 1 else Outcome.FAILED
+        assert sum(self.core.counters.values()) - before == (counts_for is None)
+        if counts_for is not None:
+            outcome = Outcome.SUCCEEDED if rest["ras"] == 1 else Outcome.FAILED
+            self.open[counts_for].outcomes[responder] = outcome
         self.check()
 
-    def receive(self, responder, event, *, publisher_id="fio-1", **rest):
+    def receive(self, responder: str, event: str, *, publisher_id: str = "fio-1", **rest: Any) -> None:
         message = {"responder_id": responder, "publisher_id": publisher_id, "event": event} | rest
         wire = {key: value for key, value in message.items() if value is not None}
         self.core.message_received(json.dumps(wire), self.now)
 
-    def check(self):
+    def check(self) -> None:
         """See that exactly the outcomes of the model were told, and exactly the rounds that are over have ended."""
         told: dict[str, dict[str, Outcome]] = {}
         for event in self.events():
@@ -539,7 +548,8 @@ class AnyWorld(RuleBasedStateMachine):
                 this = self.open[event.signal_id]
                 assert this.is_over
                 assert {name: report.outcome for name, report in event.result.reports.items()} == this.outcomes
-                assert (event.result.ok, event.result.pending) == (this.is_ok, this.pending)
+                assert event.result.ok is this.is_ok
+                assert event.result.pending == this.pending
                 self.end(event.signal_id)
             elif isinstance(event, SubscriptionCompleted):
                 assert self.is_waiting
@@ -554,20 +564,20 @@ class AnyWorld(RuleBasedStateMachine):
     def events(self) -> list[Any]:
         return list(iter(self.core.next_event, None))
 
-    def end(self, signal_id):
+    def end(self, signal_id: str) -> None:
         assert signal_id not in self.every_end
         self.every_end.add(signal_id)
         self.ended[signal_id] = self.open.pop(signal_id).event
 
-    def event_of(self, signal_id):
+    def event_of(self, signal_id: str) -> str:
         if signal_id in self.open:
             return self.open[signal_id].event
         return self.ended.get(signal_id, "start")
 
-    def is_remembered(self, signal_id):
+    def is_remembered(self, signal_id: str) -> bool:
         return signal_id in self.open or signal_id in list(self.ended)[-LIMITS.max_remembered :]
 
-    def notice_v2(self, responder):
+    def notice_v2(self, responder: str) -> None:
         if len(self.speaks_v2) < LIMITS.max_roster:
             self.speaks_v2.add(responder)
 

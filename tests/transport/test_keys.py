@@ -30,13 +30,13 @@ def test_the_braces_put_all_keys_of_one_exporter_in_one_cluster_slot():
 
 @pytest.mark.parametrize("namespace", ["", "a:b", "{a}", "a b", "a\n", "é", "x" * 65, "*", "a/b"])
 def test_a_namespace_cannot_spell_another_ones_keys(namespace):
-    with pytest.raises(InvalidArgument, match="^namespace must be 1 to 64 letters, digits, dots"):
+    with pytest.raises(InvalidArgument, match=r"^namespace must be 1 to 64 letters, digits, dots"):
         Keys(namespace)
 
 
 @pytest.mark.parametrize("namespace", [1, b"lab", ["lab"], True])
 def test_a_namespace_is_text(namespace):
-    with pytest.raises(InvalidType, match="^namespace must be str or None, not"):
+    with pytest.raises(InvalidType, match=r"^namespace must be str or None, not"):
         Keys(namespace)
 
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from state_signals.arguments import limits_for
+from state_signals.arguments import check_callback, limits_for
 from state_signals.asyncio.listener import Listener
 from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ExporterEndpoint
-from state_signals.exceptions import RoundFailed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, RoundFailed, ServerUnreachable, TransportError
 from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult, Report
@@ -205,6 +205,7 @@ class SignalExporter(ExporterEndpoint):
             Closed: after `close()`, or in another process.
         """
         await self.connect()
+        check_callback("on_outcome", on_outcome)
         self._warn_if_not_initialized()
         async with self._sending:
             signal_id = self._core.publish(
@@ -292,13 +293,13 @@ class SignalExporter(ExporterEndpoint):
 
     async def close(self) -> None:
         """Shut down if that was not done, and leave no task, connection or key behind. Idempotent."""
-        if self._closed or self._is_foreign_process():
+        if self._is_foreign_process():
             self._closed = True
             return
         try:
-            if self._core.state is ExporterState.INITIALIZED:
+            if not self._closed and self._core.state is ExporterState.INITIALIZED:
                 await self.shutdown()
-        except TransportError as error:
+        except (TransportError, Closed) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
             self._closed = True
@@ -308,7 +309,11 @@ class SignalExporter(ExporterEndpoint):
             await self._transport.close()
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -351,7 +356,7 @@ class SignalExporter(ExporterEndpoint):
             return
         try:
             await self.init_listener.stop()
-        except TransportError as error:
+        except (TransportError, Closed) as error:
             self.logger.warning("a key is left until it expires: %s", error)
 
     async def _send(self) -> None:

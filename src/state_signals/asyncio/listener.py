@@ -33,7 +33,8 @@ class Listener:
         self._publisher_id = publisher_id
         self._deliver = deliver
         self._failed = failed
-        self._stopping = False
+        self._inboxes: list[AsyncInbox] = []
+        self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -42,41 +43,42 @@ class Listener:
         Raises:
             TransportError: if the server cannot be used; nothing is left behind then.
         """
-        inboxes = [await self._transport.collect(self._publisher_id)]
+        collection = await self._transport.collect(self._publisher_id)
         try:
-            inboxes.append(await self._transport.listen_for_responses())
+            channel = await self._transport.listen_for_responses()
         except BaseException:
-            await inboxes[0].close()
+            await collection.close()
             raise
-        self._task = asyncio.create_task(self._run(inboxes), name=f"state-signals-{self._publisher_id}")
+        self._inboxes = [collection, channel]
+        self._task = asyncio.create_task(self._run(), name=f"state-signals-{self._publisher_id}")
 
     def is_alive(self) -> bool:
         """Whether responses are being read."""
         return self._task is not None and not self._task.done()
 
     async def stop(self) -> None:
-        """End the tasks, give back the connections and delete the stream. Idempotent.
+        """End the tasks, give back the connections and delete the stream. Idempotent, also after a cancellation.
 
         Raises:
             TransportError: if the stream could not be deleted; it expires then.
         """
-        if self._stopping or self._task is None:
+        if self._is_stopped:
             return
-        self._stopping = True
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        while self._inboxes:
+            await self._inboxes.pop().close()
         await self._transport.discard(self._publisher_id)
+        self._is_stopped = True
 
-    async def _run(self, inboxes: Sequence[AsyncInbox]) -> None:
+    async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for inbox in inboxes:
+                for inbox in self._inboxes:
                     group.create_task(self._read(inbox), name=f"state-signals-{self._publisher_id}")
         except* TransportError as errors:
             self._failed(next(error for error in errors.exceptions if isinstance(error, TransportError)))
-        finally:
-            for inbox in inboxes:
-                await inbox.close()
 
     async def _read(self, inbox: AsyncInbox) -> None:
         while True:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import signal as process_signals
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from state_signals.arguments import limits_for
+from state_signals.asyncio.sigterm import called_on_sigterm
 from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ResponderEndpoint
-from state_signals.exceptions import ServerUnreachable
+from state_signals.exceptions import Closed, ServerUnreachable
 from state_signals.messages import SHUTDOWN, Signal
 from state_signals.protocol.events import SignalReceived
 from state_signals.transport.base import AsyncInbox
@@ -97,9 +96,14 @@ class SignalResponder(ResponderEndpoint):
         """
         self._check_usable()
         async with self._connecting:
-            if self._inbox is None:
-                self._inbox = await self._subscribe()
-        return self._inbox
+            if self._inbox is not None:
+                return self._inbox
+            inbox = await self._subscribe()
+            if self._closed:
+                await inbox.close()
+            self._check_usable()
+            self._inbox = inbox
+        return inbox
 
     async def listen(self) -> AsyncIterator[Signal]:
         """Yield each signal that passes the locks, the reserved ones included; end upon `close()`.
@@ -151,7 +155,7 @@ class SignalResponder(ResponderEndpoint):
         Raises:
             TransportError: if the connection is lost.
         """
-        async with self._ended_by_sigterm():
+        with called_on_sigterm(self._stop):
             async for signal in self.listen():
                 await self._act(signal)
                 if self._handlers.is_finished(signal):
@@ -159,18 +163,21 @@ class SignalResponder(ResponderEndpoint):
 
     async def close(self) -> None:
         """End `listen()` and `run()`, and leave no connection behind. Idempotent."""
-        if self._closed:
-            return
         self._closed = True
         if self._is_foreign_process():
             return
         self._stopping = True
-        if self._inbox is not None:
-            await self._inbox.close()
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            await inbox.close()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -203,8 +210,14 @@ class SignalResponder(ResponderEndpoint):
         except Exception as error:
             self.logger.warning("acting on %r of %r failed", signal.event, signal.publisher_id, exc_info=error)
             answer = self._handlers.failure(error)
-        if signal.event != SHUTDOWN and not self._closed:
+        if signal.event == SHUTDOWN or self._closed:
+            return
+        try:
             await self._answer(signal, *answer)
+        except Closed:
+            # Somebody has closed it in between: then run() just ends.
+            if not self._closed:
+                raise
 
     async def _answer(self, signal: Signal, ras: int, message: str | None) -> None:
         try:
@@ -216,20 +229,6 @@ class SignalResponder(ResponderEndpoint):
     async def _send(self) -> None:
         for answer in self._core.messages_to_send():
             await self._transport.answer(answer.data, answer.reply)
-
-    @asynccontextmanager
-    async def _ended_by_sigterm(self) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        try:
-            loop.add_signal_handler(process_signals.SIGTERM, self._stop)
-        except (RuntimeError, ValueError):
-            # Only the main thread's loop may.
-            yield
-            return
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(process_signals.SIGTERM)
 
     def _stop(self) -> None:
         self._stopping = True

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
-from state_signals.cli.options import AsJson, Namespace, Server, Url, epilog
+from state_signals.cli.options import AsJson, Namespace, Server, epilog
 from state_signals.exceptions import EmbeddedServerError
 
 if TYPE_CHECKING:
@@ -27,7 +29,15 @@ EPILOG = epilog(
 
 
 def demo(
-    url: Url = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            envvar="STATE_SIGNALS_URL",
+            metavar="URL",
+            help="The server: redis://, rediss:// (TLS) or unix://.  [default: one that is started for this run]",
+        ),
+    ] = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> int:

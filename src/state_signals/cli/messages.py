@@ -8,7 +8,7 @@ from typing import Any
 
 from state_signals.cli import output
 from state_signals.codec import WireResponse
-from state_signals.messages import NO_TAG, Signal
+from state_signals.messages import INITIALIZATION, NO_TAG, Signal
 
 __all__ = ["response_line", "response_object", "signal_line", "signal_object"]
 
@@ -67,9 +67,11 @@ def signal_line(signal: Signal, received: float) -> str:
 def response_line(response: WireResponse, received: float) -> str:
     """Return a response as a line for people, with nothing in it that a terminal obeys."""
     if response.state is not None:
-        answer, style = response.state, "yellow"
-    elif response.ras is None:
+        answer, style = _name(response.state), "yellow"
+    elif response.event == INITIALIZATION:
         answer, style = "subscribed", "green"
+    elif response.ras is None:
+        answer, style = "no answer", "red"
     else:
         answer, style = ("succeeded", "green") if response.ras == 1 else ("failed", "red")
     parts = [
@@ -78,7 +80,7 @@ def response_line(response: WireResponse, received: float) -> str:
         _name(response.event),
         "<-",
         _name(response.responder_id),
-        output.styled(_name(answer), style, sys.stdout),
+        output.styled(answer, style, sys.stdout),
     ]
     if response.took is not None:
         parts.append(f"{response.took:.3f} s")

@@ -107,6 +107,7 @@ class Observer:
         streams = ResponseStreams(bystander, self._response) if self._with_responses else None
         try:
             await connected(responder.connect, self._server.connect_timeout)
+            await bystander.connect()
             output.note("listening")
             await self._until_ended(
                 self._print_signals(responder, streams),

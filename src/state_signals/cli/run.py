@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from state_signals.arguments import identifier
 from state_signals.cli import output
-from state_signals.cli.child import CommandNotFound, find_program
 from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
+from state_signals.cli.programs import CommandNotFound, find_program
 from state_signals.exceptions import InvalidArgument
 
 __all__ = ["EPILOG", "run"]
@@ -86,6 +87,7 @@ def run(
     except CommandNotFound as error:
         output.error(str(error))
         return error.exit_code
+    identifier("NAME", name, "")
     check_texts(tag=tag, start_event=start_event, stop_event=stop_event)
     plan = Plan(
         name=name,

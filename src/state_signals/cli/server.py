@@ -13,14 +13,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from state_signals.cli.exit_codes import ExitCode
 from state_signals.exceptions import EmbeddedServerError, InvalidArgument
 from state_signals.server import EmbeddedServer
 
 __all__ = ["server"]
 
 _DEFAULT_PORT = 6379
-
-_COULD_NOT_START = 4
 
 
 def server(
@@ -43,7 +42,8 @@ def server(
     Prints the server's URL as soon as it is ready. The exit code is 0 when
     Ctrl-C or SIGTERM ended it, 4 when it could not start or died.
 
-    Examples:
+    For example:
+
       state-signals server
 
       state-signals server --port 0 --json
@@ -102,4 +102,4 @@ def _announce(embedded: EmbeddedServer, *, as_json: bool) -> None:
 
 def _fail(message: str) -> NoReturn:
     typer.echo(f"state-signals server: {message}", err=True)
-    raise typer.Exit(_COULD_NOT_START)
+    raise typer.Exit(ExitCode.NO_CONNECTION)

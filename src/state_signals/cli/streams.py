@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -106,9 +107,8 @@ class ResponseStreams:
             if len(self._after) > _FOLLOWED:
                 self._after.popitem(last=False)
             self._is_followed.set()
-        for response in _responses(reversed(newest_first)):
-            if response.signal_id == signal.id:
-                self._deliver(response)
+        for response in itertools.dropwhile(lambda it: not _is_since(it, signal), _responses(reversed(newest_first))):
+            self._deliver(response)
 
     def _take(self, reply: Any) -> None:
         # RESP2 and RESP3 differ in how they say what belongs together.
@@ -124,6 +124,11 @@ class ResponseStreams:
     async def _execute(self, *command: Any) -> Any:
         with explained("read responses", self._transport.address):
             return await self._transport.commands.execute(*command)
+
+
+def _is_since(response: WireResponse, signal: Signal) -> bool:
+    """Whether a response is to this signal or, as far as clocks agree, to a later one."""
+    return response.signal_id == signal.id or (response.sent or 0.0) >= (signal.sent or 0.0)
 
 
 def _is_cancelling() -> bool:

@@ -16,6 +16,7 @@ from state_signals.demo.processes import Child, Children
 from state_signals.demo.scenario import START, STOP, Account, Deviation, Participant, Round, Scenario
 from state_signals.demo.workload import Work
 from state_signals.server import EmbeddedServer
+from state_signals.transport.connect import redacted
 
 __all__ = ["Observer", "perform"]
 
@@ -27,7 +28,7 @@ class Observer:
     """Is told what happens while it happens; this one does not listen."""
 
     def server_found(self, url: str, namespace: str | None, *, is_ours: bool) -> None:
-        """There is a server, started for this run or given."""
+        """There is a server, started for this run or given; its URL comes without the password."""
 
     def started(self, participants: Sequence[Participant]) -> None:
         """The collectors' processes were started."""
@@ -77,7 +78,7 @@ def perform(scenario: Scenario, observer: Observer, *, url: str | None = None, n
                     address = stack.enter_context(EmbeddedServer()).url
             else:
                 address, namespace = url, namespace or f"demo-{uuid.uuid4().hex[:12]}"
-            observer.server_found(address, namespace, is_ours=url is None)
+            observer.server_found(redacted(address), namespace, is_ours=url is None)
             with interruption.held_back():
                 children = stack.enter_context(Children())
                 exporter = stack.enter_context(
@@ -175,7 +176,7 @@ class _Run:
                 workers.append(self._children.start(f"worker {number}", "state_signals.demo.workload", arguments))
         deadline = began + self._scenario.work_seconds + _WORK_GRACE
         done = sum((self._result_of(worker, sample, deadline) for worker in workers), Work())
-        self._observer.worked(sample, began - (self._origin or began), done)
+        self._observer.worked(sample, 0.0 if self._origin is None else began - self._origin, done)
 
     def _result_of(self, worker: Child, sample: int, deadline: float) -> Work:
         try:

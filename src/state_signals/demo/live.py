@@ -53,10 +53,12 @@ class Live(Observer):
             self._status.stop()
 
     def server_found(self, url: str, namespace: str | None, *, is_ours: bool) -> None:
+        """Tell which server is used."""
         scope = f", namespace {namespace}" if namespace else ""
         self._fact("server", f"{url}{scope}{', started for this run' if is_ours else ''}")
 
     def started(self, participants: Sequence[Participant]) -> None:
+        """Tell who takes part, and as what."""
         table = Table.grid(padding=(0, 2))
         for number, participant in enumerate(participants):
             title = Text("" if number else "collectors", style="bold")
@@ -65,21 +67,25 @@ class Live(Observer):
         self._show("waiting for the collectors to subscribe")
 
     def subscribed(self, present: Collection[str], absent: Collection[str], seconds: float) -> None:
+        """Tell who has subscribed, and who has not."""
         names = f"; absent: {', '.join(sorted(absent))}" if absent else ""
         count = f"{len(present)} of {len(present) + len(absent)}"
         self._fact("roster", f"{count} collectors have subscribed within {duration(seconds)}{names}")
         self._console.print()
 
     def publishing(self, event: str, sample: int, names: Collection[str]) -> None:
+        """Show who is waited for."""
         self._waited_for = set(names)
         self._now = f"{event} of sample {sample}"
         self._show_waiting()
 
     def answered(self, responder_id: str, report: Report) -> None:  # noqa: ARG002 - how it ended is told later
+        """Show who is still waited for."""
         self._waited_for.discard(responder_id)
         self._show_waiting()
 
     def round_ended(self, this: Round) -> None:
+        """Tell what became of a round."""
         reports = this.result.reports
         text = Text(f"{len(this.result.succeeded)} of {len(reports)} succeeded in {duration(this.result.elapsed)}")
         others = [name for name, report in reports.items() if report.outcome is not Outcome.SUCCEEDED]
@@ -90,11 +96,14 @@ class Live(Observer):
             last = max(reports, key=lambda name: reports[name].elapsed or 0.0)
             text.append(f", {self._escaped(last)} last")
         self._line(this.published, this.event, this.sample, text)
+        self._show("")
 
     def working(self, sample: int, processes: int) -> None:
+        """Show that the workload runs."""
         self._show(f"workload of sample {sample}: {processes} processes hash, compress, write and read back")
 
     def worked(self, sample: int, began: float, work: Work) -> None:
+        """Tell what the workload did."""
         text = f"{work.hashed / 1e6:.0f} MB hashed, {work.written / 1e6:.0f} MB to the disk and back"
         self._line(began, "workload", sample, Text(text))
 
@@ -103,7 +112,7 @@ class Live(Observer):
 
     def _line(self, at: float, what: str, sample: int, text: Text) -> None:
         self._console.print(
-            Text.assemble((f"{at:5.2f} s  ", "dim"), (f"{what:<16}", "cyan"), f"sample {sample}  ", text)
+            Text.assemble((f"{at:5.2f} s  ", "dim"), (f"{what:<17}", "cyan"), f"sample {sample}  ", text)
         )
 
     def _show_waiting(self) -> None:
@@ -129,6 +138,7 @@ class JsonLines(Observer):
         self._write = write
 
     def round_ended(self, this: Round) -> None:
+        """Write the round."""
         deviations = self._scenario.round_deviations(this)
         self._write(
             {

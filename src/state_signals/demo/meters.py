@@ -83,20 +83,24 @@ def measured(message: str | None) -> tuple[str, str] | None:
     return (found["mean"], found["peak"]) if found else None
 
 
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
 def _percent(value: float) -> str:
-    return f"{value:.1f} %"
+    return f"{_number(value)} %"
 
 
 def _bytes_per_second(value: float) -> str:
     for unit in ("B/s", "kB/s", "MB/s"):
         if value < 1000:
-            return f"{value:.1f} {unit}"
+            return f"{_number(value)} {unit}"
         value /= 1000
-    return f"{value:.1f} GB/s"
+    return f"{_number(value)} GB/s"
 
 
 def _per_second(value: float) -> str:
-    return f"{value / 1000:.1f} k/s" if value >= 1000 else f"{value:.1f} /s"
+    return f"{_number(value / 1000)} k/s" if value >= 1000 else f"{_number(value)} /s"
 
 
 def _memory_used() -> float:

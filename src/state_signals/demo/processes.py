@@ -57,7 +57,7 @@ class Children:
         """
         errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close()
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603 - our own modules
                 # -P: a psutil.py that lies in the current folder is not the one that is meant.
                 [sys.executable, "-P", "-m", module, *arguments],
                 stdin=subprocess.PIPE,

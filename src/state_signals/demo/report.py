@@ -50,7 +50,7 @@ def print_report(
     report = _FinalReport(console, scenario, account, escaped)
     if account.rounds:
         report.print_section("Outcomes", report.outcomes())
-        report.print_section("Measured (mean / peak)", report.measurements())
+        report.print_section("Measured: mean (peak)", report.measurements())
         report.print_section("Timeline", report.timeline())
     report.print_section("Verdict", report.verdict(deviations))
     report.print_section("Try next, each in a terminal of its own", report.next_commands())
@@ -110,7 +110,7 @@ class _FinalReport:
     def measurements(self) -> Table:
         """A row per collector, a column per sample."""
         stops = [this for this in self._rounds if this.event == STOP]
-        table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="cyan")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="cyan")
         table.add_column("", overflow="fold")
         for this in stops:
             table.add_column(f"sample {this.sample}", justify="right", overflow="fold")
@@ -125,7 +125,7 @@ class _FinalReport:
         if report.outcome is not Outcome.SUCCEEDED:
             return Text(report.outcome, style=_STYLES.get(report.outcome, "bold yellow"))
         values = measured(report.message)
-        return Text(self._escaped(" / ".join(values)) if values else "-")
+        return Text(self._escaped(f"{values[0]} ({values[1]})") if values else "-")
 
     def timeline(self) -> Group:
         """The rounds along a time axis, and what the characters mean."""
@@ -143,7 +143,7 @@ class _FinalReport:
         legend = [(shown.parts[-1], "acting"), (shown.span, "collecting"), (shown.failed, "failed")]
         if any(report.elapsed is None for this in self._rounds for report in this.result.reports.values()):
             legend.append((shown.silent, "no answer"))
-        legend += [(shown.start, "benchmark-start"), (shown.stop, "benchmark-stop")]
+        legend += [(shown.start, "start"), (shown.stop, "stop")]
         text = " " * labels + "   ".join(f"{character} {meaning}" for character, meaning in legend)
         return Group(*lines, Text(text, style="dim"))
 
@@ -154,25 +154,27 @@ class _FinalReport:
             text.append(f"{self._escaped(str(deviation))}\n", style="bold red")
         if deviations:
             what = "1 thing was" if len(deviations) == 1 else f"{len(deviations)} things were"
-            return text.append(f"Not as expected: {what} different from the plan; {self._summary()}.")
-        return text.append("All as expected: ", style="bold green").append(f"{self._summary()}.")
+            text.append("Not as expected: ", style="bold red")
+            return text.append(f"{what} different from the plan; {self._summary()}.")
+        text.append("All as expected: ", style="bold green")
+        return text.append(f"{self._summary(remark=' on purpose')}.")
 
-    def _summary(self) -> str:
+    def _summary(self, remark: str = "") -> str:
         reports = [(name, report) for this in self._rounds for name, report in this.result.reports.items()]
         answers = sorted((report.elapsed, name) for name, report in reports if report.elapsed is not None)
-        signals = f"{len(self._rounds)} signal{'' if len(self._rounds) == 1 else 's'} published"
+        signals = f"{len(self._rounds)} signal{'' if len(self._rounds) == 1 else 's'}"
         if not answers:
-            return f"{signals}, nobody answered"
+            return f"{signals}, no answer"
         counts = ", ".join(
-            f"{number} {outcome}"
+            f"{number} {outcome}{remark if outcome is Outcome.FAILED else ''}"
             for outcome in Outcome
             if (number := sum(report.outcome is outcome for _, report in reports))
         )
         half = statistics.median(elapsed for elapsed, _ in answers)
         slowest, name = answers[-1]
         return (
-            f"{signals}, {len(answers)} answers ({counts}), half of them within {duration(half)}, "
-            f"the slowest, of {self._escaped(name)}, after {duration(slowest)}"
+            f"{signals}, {len(answers)} answers, {counts}; half of them came within {duration(half)}, "
+            f"the slowest ({self._escaped(name)}) after {duration(slowest)}"
         )
 
     def next_commands(self) -> Table:

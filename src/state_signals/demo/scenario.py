@@ -146,7 +146,7 @@ class Scenario:
             if name in gone:
                 continue
             if report is None:
-                note(name, "takes no part from here on", is_absence=True)
+                note(name, "took no part", is_absence=True)
             elif text := _difference(participant, this, report):
                 note(name, text, is_absence=report.outcome in _ABSENT)
             if report is None or report.outcome in _ABSENT:

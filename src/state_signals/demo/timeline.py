@@ -140,7 +140,7 @@ def _responder(name: str, rounds: Sequence[Round], scale: _Scale, characters: Ch
         if this.event == START and report is not None and report.outcome is Outcome.SUCCEEDED:
             # From its answer to the next signal it did what it was told.
             column = scale.column(this.published)
-            row.draw(column, characters.span * (scale.column(following.published) - column), "dim")
+            row.draw(column + 1, characters.span * (scale.column(following.published) - column - 1), "dim")
     for this in rounds:
         report = this.result.reports.get(name)
         if report is not None:
@@ -157,9 +157,9 @@ def _draw_report(row: Row, this: Round, report: Report, scale: _Scale, character
     answered = this.published + report.elapsed
     # A version 1 responder does not tell how long it took; all of the time until its answer is shown then.
     began = answered - min(report.elapsed, report.elapsed if report.took is None else report.took)
-    column = scale.column(began)
-    length = scale.exact(answered) - column if scale.column(answered) > column else scale.exact(answered - began)
-    bar = _bar(length, characters)
+    # Counted from the signal's column, so that whoever acts at once does so right below it.
+    column = scale.column(this.published) + int(scale.exact(began - this.published))
+    bar = _bar(scale.exact(answered - began), characters)
     if report.outcome is Outcome.FAILED:
         bar = bar[:-1] + characters.failed
     row.draw(column, bar, style)

@@ -11,9 +11,9 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from state_signals.arguments import limits_for
+from state_signals.arguments import check_callback, limits_for
 from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ExporterEndpoint
-from state_signals.exceptions import RoundFailed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, RoundFailed, ServerUnreachable, TransportError
 from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult, Report
@@ -201,6 +201,7 @@ class SignalExporter(ExporterEndpoint):
             Closed: after `close()`, or in another process.
         """
         self._check_usable()
+        check_callback("on_outcome", on_outcome)
         self._warn_if_not_initialized()
         with self._sending:
             with self._lock:
@@ -290,13 +291,13 @@ class SignalExporter(ExporterEndpoint):
 
     def close(self) -> None:
         """Shut down if that was not done, and leave no thread, connection or key behind. Idempotent."""
-        if self._closed or self._is_foreign_process():
+        if self._is_foreign_process():
             self._closed = True
             return
         try:
-            if self._core.state is ExporterState.INITIALIZED:
+            if not self._closed and self._core.state is ExporterState.INITIALIZED:
                 self.shutdown()
-        except TransportError as error:
+        except (TransportError, Closed) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
             self._closed = True
@@ -359,7 +360,7 @@ class SignalExporter(ExporterEndpoint):
             return
         try:
             self.init_listener.stop()
-        except TransportError as error:
+        except (TransportError, Closed) as error:
             self.logger.warning("a key is left until it expires: %s", error)
 
     def _send(self) -> None:

@@ -40,7 +40,7 @@ class Listener:
         self._inboxes = [transport.collect(publisher_id)]
         try:
             self._inboxes.append(transport.listen_for_responses())
-        except TransportError:
+        except BaseException:
             self._inboxes[0].close()
             raise
         self._threads = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from state_signals.arguments import limits_for
 from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ResponderEndpoint
-from state_signals.exceptions import ServerUnreachable
+from state_signals.exceptions import Closed, ServerUnreachable
 from state_signals.messages import SHUTDOWN, Signal
 from state_signals.protocol.events import SignalReceived
 from state_signals.transport.base import Inbox
@@ -185,10 +185,11 @@ class SignalResponder(ResponderEndpoint):
 
     def _receive(self) -> None:
         with self._reading:
-            if self._stopping:
-                return
+            # Before the look: a signal handler that comes in between leaves the closing to us.
             self._reader = threading.get_ident()
             try:
+                if self._stopping:
+                    return
                 arrived = self._inbox.receive(None)
             finally:
                 self._reader = None
@@ -204,8 +205,14 @@ class SignalResponder(ResponderEndpoint):
         except Exception as error:
             self.logger.warning("acting on %r of %r failed", signal.event, signal.publisher_id, exc_info=error)
             answer = self._handlers.failure(error)
-        if signal.event != SHUTDOWN and not self._closed:
+        if signal.event == SHUTDOWN or self._closed:
+            return
+        try:
             self._answer(signal, *answer)
+        except Closed:
+            # Somebody has closed it in between: then run() just ends.
+            if not self._closed:
+                raise
 
     def _answer(self, signal: Signal, ras: int, message: str | None) -> None:
         try:

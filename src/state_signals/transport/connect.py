@@ -102,8 +102,8 @@ def _memory_name(client: Any, url: str | None) -> str | None:
 
 
 def _new_client(kind: Any, url: str | None, host: str, port: int) -> Any:
-    # RESP2, because a subscription is read alike on every server then.
-    settings = {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "protocol": 2}
+    # RESP2, because a subscription is read alike on every server then. No retries, because `conn_timeout` counts them.
+    settings = {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "protocol": 2, "retry": None}
     if url is None:
         if not isinstance(host, str) or not host:
             raise InvalidType(f"redis_host must be a host name, not {host!r:.80}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,11 +13,20 @@ from state_signals.exceptions import ServerRefused, ServerUnreachable, Transport
 __all__ = ["RedisRefused", "RedisUnreachable", "explained"]
 
 
-class RedisUnreachable(ServerUnreachable, redis_exceptions.ConnectionError):
+class _RedisConnectionError(redis_exceptions.ConnectionError):
+    """Has the attributes of redis-py's errors, which OSError's construction passes over, but not their short repr."""
+
+    def __init__(self, *args: object) -> None:
+        redis_exceptions.ConnectionError.__init__(self, *args)
+
+    __repr__ = Exception.__repr__
+
+
+class RedisUnreachable(_RedisConnectionError, ServerUnreachable):
     """No connection; also what programs written for 1.0.1 catch."""
 
 
-class RedisRefused(ServerRefused, redis_exceptions.ConnectionError):
+class RedisRefused(_RedisConnectionError, ServerRefused):
     """The server refused; also what programs written for 1.0.1 catch."""
 
 
@@ -54,6 +64,9 @@ def explained(action: str, address: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The text that says most: redis-py raises some errors empty."""
-    text = str(error) or (str(error.__cause__) if error.__cause__ else "")
-    return (text or type(error).__name__).rstrip(".")
+    """The text that says most: redis-py raises some errors empty, and with asyncio some without the system's reason."""
+    cause = error.__cause__ or error.__context__
+    text = (str(error) or str(cause or "") or type(error).__name__).rstrip(".")
+    number = cause.errno if isinstance(cause, OSError) else None
+    why = os.strerror(number) if number is not None and number > 0 else ""
+    return text if why in text else f"{text}: {why}"

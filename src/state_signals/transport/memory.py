@@ -26,7 +26,8 @@ class _Hub:
     """The channels and streams of one NAME."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, because a signal handler may have something to say while it interrupts a message.
+        self._lock = threading.RLock()
         self._mailboxes: defaultdict[str, list[_Mailbox]] = defaultdict(list)
 
     def attach(self, place: str, mailbox: _Mailbox) -> None:
@@ -46,7 +47,7 @@ class _Hub:
 
     def put(self, place: str, data: bytes) -> None:
         with self._lock:
-            for mailbox in self._mailboxes.get(place, ()):
+            for mailbox in tuple(self._mailboxes.get(place, ())):
                 mailbox.put(data)
 
 

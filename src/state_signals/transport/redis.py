@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 
+from state_signals.exceptions import Closed
 from state_signals.transport import streams
 from state_signals.transport.failures import explained
 from state_signals.transport.keys import Keys
@@ -31,35 +32,58 @@ class _Commands:
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        self._lock = threading.Lock()
-        self._connection: Any = None
+        # Reentrant, because a signal handler may have something to say while it interrupts a command.
+        self._lock = threading.RLock()
+        self._idle: Any = None
+        self._is_closed = False
 
     def execute(self, *command: Any) -> Any:
-        """Send a command and return its reply; once more if the connection has gone stale."""
+        """Send a command and return its reply; once more if the connection has gone stale.
+
+        Raises:
+            Closed: after `close()`.
+        """
         with self._lock:
-            if self._connection is None:
-                self._connection = self._pool.get_connection()
+            connection, self._idle = self._idle, None
+            if connection is None:
+                self._check_open()
+                connection = self._pool.get_connection()
             try:
-                return self._execute(command)
-            except redis.ConnectionError:
-                return self._execute(command)
+                try:
+                    return self._execute(connection, command)
+                except redis.ConnectionError:
+                    self._check_open()
+                    return self._execute(connection, command)
+            finally:
+                if self._idle is None and not self._is_closed:
+                    self._idle = connection
+                else:
+                    self._give_back(connection)
 
     def close(self) -> None:
         with self._lock:
-            if self._connection is not None:
-                self._connection.disconnect()
-                self._pool.release(self._connection)
-                self._connection = None
+            self._is_closed = True
+            connection, self._idle = self._idle, None
+            if connection is not None:
+                self._give_back(connection)
 
-    def _execute(self, command: tuple[Any, ...]) -> Any:
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Closed("it was closed in the meantime; make a new one")
+
+    def _give_back(self, connection: Any) -> None:
+        connection.disconnect()
+        self._pool.release(connection)
+
+    def _execute(self, connection: Any, command: tuple[Any, ...]) -> Any:
         try:
-            self._connection.send_command(*command)
-            return self._connection.read_response(disable_decoding=True)
+            connection.send_command(*command)
+            return connection.read_response(disable_decoding=True)
         except redis.ResponseError:
             raise
         except BaseException:
             # The reply is still to come: nobody else may take it for theirs.
-            self._connection.disconnect()
+            connection.disconnect()
             raise
 
 
@@ -123,8 +147,7 @@ class _Inbox:
 class _Subscription(_Inbox):
     """What is published on a channel."""
 
-    def __init__(self, transport: RedisTransport, channel: str) -> None:
-        super().__init__(transport)
+    def subscribe(self, channel: str) -> None:
         self._connection.send_command("SUBSCRIBE", channel)
         # The confirmation: from here on nothing is missed.
         self._read()
@@ -142,10 +165,9 @@ class _Subscription(_Inbox):
 class _Collection(_Inbox):
     """What is appended to the stream of an exporter's responses."""
 
-    def __init__(self, transport: RedisTransport, publisher_id: str) -> None:
-        super().__init__(transport)
-        self._key = transport.keys.reply(publisher_id)
-        self._last = transport.create(self._key)
+    def create(self, key: str) -> None:
+        self._key = key
+        self._last = self._transport.create(key)
         self._is_asked = False
         self._untrimmed = 0
 
@@ -193,29 +215,38 @@ class RedisTransport:
 
     def broadcast(self, publisher_id: str, signal: bytes) -> None:
         with explained("publish a signal", self.address):
+            self._keep(self.keys.reply(publisher_id))
             self.commands.execute("PUBLISH", self.keys.signals, signal)
-            key = self.keys.reply(publisher_id)
-            if time.monotonic() - self._renewed.get(key, time.monotonic()) > min(streams.REFRESH, self._retention / 4):
-                self._renew(key)
 
     def answer(self, response: bytes, reply: str | None) -> None:
         with explained("answer a signal", self.address):
             if reply is None:
                 self.commands.execute("PUBLISH", self.keys.responses, response)
             else:
-                self.commands.execute(*streams.append(reply, response))
+                try:
+                    self.commands.execute(*streams.append(reply, response))
+                except redis.ResponseError as error:
+                    # As lost as an answer to an exporter that is gone: what others write must not end a responder.
+                    if not streams.is_no_stream(error):
+                        raise
 
     def listen_for_signals(self) -> _Inbox:
         with explained("subscribe to signals", self.address):
-            return _Subscription(self, self.keys.signals)
+            return self._subscribe(self.keys.signals)
 
     def listen_for_responses(self) -> _Inbox:
         with explained("subscribe to responses", self.address):
-            return _Subscription(self, self.keys.responses)
+            return self._subscribe(self.keys.responses)
 
     def collect(self, publisher_id: str) -> _Inbox:
         with explained("collect responses", self.address):
-            return _Collection(self, publisher_id)
+            inbox = _Collection(self)
+            try:
+                inbox.create(self.keys.reply(publisher_id))
+            except BaseException:
+                inbox.close()
+                raise
+            return inbox
 
     def create(self, key: str) -> bytes:
         """Create a stream, empty but for the entry whose id is returned."""
@@ -236,6 +267,24 @@ class RedisTransport:
             self.client.close()
             self.client.connection_pool.disconnect()
 
-    def _renew(self, key: str) -> None:
-        self.commands.execute("PEXPIRE", key, int(self._retention * 1000))
+    def _subscribe(self, channel: str) -> _Inbox:
+        inbox = _Subscription(self)
+        try:
+            inbox.subscribe(channel)
+        except BaseException:
+            inbox.close()
+            raise
+        return inbox
+
+    def _keep(self, key: str) -> None:
+        """Put the expiry of a stream off when that is due; create it again if it was idle for too long."""
+        renewed = self._renewed.get(key)
+        if renewed is None or time.monotonic() - renewed <= min(streams.REFRESH, self._retention / 4):
+            return
+        if not self._renew(key):
+            self.commands.execute(*streams.create(key))
+            self._renew(key)
+
+    def _renew(self, key: str) -> bool:
         self._renewed[key] = time.monotonic()
+        return bool(self.commands.execute(*streams.renew(key, self._retention)))

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from state_signals.exceptions import Closed
 from state_signals.transport import streams
 from state_signals.transport.failures import explained
 from state_signals.transport.keys import Keys
@@ -25,10 +26,17 @@ class _Commands:
         self._pool = pool
         self._lock = asyncio.Lock()
         self._connection: Any = None
+        self._is_closed = False
 
     async def execute(self, *command: Any) -> Any:
-        """Send a command and return its reply; once more if the connection has gone stale."""
+        """Send a command and return its reply; once more if the connection has gone stale.
+
+        Raises:
+            Closed: after `close()`.
+        """
         async with self._lock:
+            if self._is_closed:
+                raise Closed("it was closed in the meantime; make a new one")
             if self._connection is None:
                 self._connection = await self._pool.get_connection()
             try:
@@ -37,6 +45,7 @@ class _Commands:
                 return await self._execute(command)
 
     async def close(self) -> None:
+        self._is_closed = True
         async with self._lock:
             if self._connection is not None:
                 await self._connection.disconnect()
@@ -156,17 +165,20 @@ class AsyncRedisTransport:
 
     async def broadcast(self, publisher_id: str, signal: bytes) -> None:
         with explained("publish a signal", self.address):
+            await self._keep(self.keys.reply(publisher_id))
             await self.commands.execute("PUBLISH", self.keys.signals, signal)
-            key = self.keys.reply(publisher_id)
-            if time.monotonic() - self._renewed.get(key, time.monotonic()) > min(streams.REFRESH, self._retention / 4):
-                await self._renew(key)
 
     async def answer(self, response: bytes, reply: str | None) -> None:
         with explained("answer a signal", self.address):
             if reply is None:
                 await self.commands.execute("PUBLISH", self.keys.responses, response)
             else:
-                await self.commands.execute(*streams.append(reply, response))
+                try:
+                    await self.commands.execute(*streams.append(reply, response))
+                except redis.ResponseError as error:
+                    # As lost as an answer to an exporter that is gone: what others write must not end a responder.
+                    if not streams.is_no_stream(error):
+                        raise
 
     async def listen_for_signals(self) -> _Inbox:
         with explained("subscribe to signals", self.address):
@@ -214,6 +226,15 @@ class AsyncRedisTransport:
             raise
         return inbox
 
-    async def _renew(self, key: str) -> None:
-        await self.commands.execute("PEXPIRE", key, int(self._retention * 1000))
+    async def _keep(self, key: str) -> None:
+        """Put the expiry of a stream off when that is due; create it again if it was idle for too long."""
+        renewed = self._renewed.get(key)
+        if renewed is None or time.monotonic() - renewed <= min(streams.REFRESH, self._retention / 4):
+            return
+        if not await self._renew(key):
+            await self.commands.execute(*streams.create(key))
+            await self._renew(key)
+
+    async def _renew(self, key: str) -> bool:
         self._renewed[key] = time.monotonic()
+        return bool(await self.commands.execute(*streams.renew(key, self._retention)))

@@ -10,8 +10,10 @@ __all__ = [
     "append",
     "create",
     "entries",
+    "is_no_stream",
     "published",
     "read",
+    "renew",
     "responses",
     "server_address",
 ]
@@ -24,6 +26,11 @@ OPENING = b"o"
 
 LONGEST = 100_000
 """Entries that responders let a stream of responses grow to, approximately, if its exporter does not read it."""
+
+_USED_UP = ("exhausted the last possible ID", "ID specified in XADD is equal or smaller")
+
+_LONGEST_RETENTION = 1e9
+"""Seconds; some servers overflow beyond the year 292 million."""
 
 REFRESH = 60.0
 """Seconds between two renewals of an exporter's expiry, at the most."""
@@ -40,6 +47,16 @@ def append(reply: str, response: bytes) -> tuple[Any, ...]:
 def create(reply: str) -> tuple[Any, ...]:
     """Return the command that creates a stream; it returns the id to read after."""
     return ("XADD", reply, "*", OPENING, b"")
+
+
+def renew(reply: str, retention: float) -> tuple[Any, ...]:
+    """Return the command that puts off a stream's expiry; it returns 0 if that has come already."""
+    return ("PEXPIRE", reply, max(1, int(min(retention, _LONGEST_RETENTION) * 1000)))
+
+
+def is_no_stream(error: Exception) -> bool:
+    """Whether an answer was refused because somebody has spoilt the key: it is another type, or its ids are used up."""
+    return str(error).startswith("WRONGTYPE") or any(text in str(error) for text in _USED_UP)
 
 
 def read(reply: str, after: bytes) -> tuple[Any, ...]:

@@ -1,0 +1,138 @@
+"""The program as a whole: help, version, exit codes of what it cannot do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import state_signals
+from state_signals.cli import app
+from tests.cli.conftest import STATE_SIGNALS
+
+MINE = ["run", "respond", "listen"]
+
+NOBODY = ["--url", "redis://user:secret@127.0.0.1:1", "--connect-timeout", "0"]
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"state-signals {state_signals.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_names_every_command_and_every_exit_code(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run(arguments) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for name, summary in app.COMMANDS.items():
+        assert f"{name} {summary}" in shown
+    assert "0 fine, 1 a responder failed, 2 usage, 3 a responder was missing or lost, 4 no connection" in shown
+
+
+@pytest.mark.parametrize("command", MINE)
+def test_each_command_has_examples_and_its_exit_codes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count(f"\n    state-signals {command} ") >= 3
+    assert "4 no connection" in " ".join(shown.split())
+    assert "STATE_SIGNALS_URL" in shown
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in MINE)])
+def test_asking_for_help_imports_nothing_that_takes_time(arguments: list[str]) -> None:
+    program = (
+        "import sys; from state_signals.cli.app import run; run(sys.argv[1:]);"
+        "print([name for name in ('redis', 'asyncio', 'msgspec', 'rich') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rum"], "no such command: rum; did you mean run? (try 'state-signals --help')"),
+        (["\x1b[31m"], "no such command: \\x1b[31m"),
+        (["--nonsense"], "--nonsense"),
+        (["listen", "--nonsense"], "(try 'state-signals listen --help')"),
+        (["listen", "--count", "many"], "Invalid value for '--count'"),
+        (["run"], "Missing argument 'NAME'"),
+        (["run", "fio"], "Missing argument 'CMD'"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("state-signals: error: ")
+    assert message in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["run", "fio"], ["respond"], ["listen"]])
+def test_without_a_server_the_exit_code_is_4(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([*command, *NOBODY, *(["--", "true"] if command[0] == "run" else [])]) == 4
+    said = capsys.readouterr().err
+    assert said.startswith("state-signals: error: cannot connect to the server at redis://user@127.0.0.1:1/0: ")
+    assert said.count("\n") == 1
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("command", [["run", "fio"], ["respond"], ["listen"]])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--url", "http://user:secret@host"], "url must be redis://"),
+        (["--url", "redis://user:sec/ret@host:1"], "percent-encoded"),
+        (["--url", "memory://bus"], "memory:// lives within one process"),
+        (["--namespace", "a:b"], "namespace must be"),
+        (["--connect-timeout", "-3"], "--connect-timeout must not be negative"),
+        (["--tag", b"caf\xe9".decode(errors="surrogateescape")], "--tag is not valid Unicode text: 'caf\\udce9'"),
+        (["--tag", "x" * 2000], "--tag has 2000 characters; the limit is 1024"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_sent(
+    command: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.run([*command, *NOBODY, *options, *(["--", "true"] if command[0] == "run" else [])]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("state-signals: error: ")
+    assert said.count("\n") == 1
+    assert "sec" not in said.replace("seconds", "")
+
+
+def test_a_non_utf_8_argument_of_the_system_is_a_usage_error() -> None:
+    argv = [*(os.fsencode(part) for part in STATE_SIGNALS), b"listen", b"--tag", b"caf\xe9"]
+    done = subprocess.run(argv, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"state-signals: error: --tag is not valid Unicode text: 'caf\\udce9'\n"
+
+
+def test_options_can_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATE_SIGNALS_URL", "redis://127.0.0.1:2")
+    monkeypatch.setenv("STATE_SIGNALS_NAMESPACE", "")
+    assert app.run(["listen", "--connect-timeout", "0"]) == 4
+    assert "redis://127.0.0.1:2/0" in capsys.readouterr().err
+    monkeypatch.setenv("STATE_SIGNALS_NAMESPACE", "a:b")
+    assert app.run(["listen"]) == 2
+
+
+def test_a_defect_is_no_failed_responder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(_: str) -> None:
+        raise ZeroDivisionError("\x1b[31m")
+
+    monkeypatch.setattr("state_signals.cli.run.find_program", broken)
+    assert app.run(["run", "fio", "--", "true"]) == 5
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert "\x1b" not in said
+    assert said.endswith("state-signals: error: this is a defect; please report it with the lines above\n")
