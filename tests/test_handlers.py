@@ -125,10 +125,18 @@ def test_raising_is_failure_and_the_error_is_the_message():
     assert Handlers.failure(OSError("disk full")) == (0, "OSError: disk full")
 
 
-@given(st.text(st.characters(codec="utf-8") | st.sampled_from("\ud800\udcff")))
+@given(st.lists(st.text(max_size=4) | st.sampled_from(["\ud800", "\udcff"])).map("".join))
 def test_whatever_an_error_says_can_be_sent(text):
     ras, message = Handlers.failure(ValueError(text))
     assert encode_response(Response("r", "p", "start", ras, message))
+
+
+def test_an_error_that_cannot_say_what_is_wrong_is_still_an_answer():
+    class Broken(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    assert Handlers.failure(Broken()) == (0, "Broken")
 
 
 def test_an_endless_error_is_cut():

@@ -219,7 +219,8 @@ def test_a_killed_demo_leaves_no_process(directory, redis_url):
 
 def test_a_reader_that_goes_away(directory):
     demo = Demo(directory)
-    demo.line()
+    while "benchmark-start" not in demo.line():
+        pass
     assert demo.process.stdout is not None
     demo.process.stdout.close()
     demo.process.wait(60)

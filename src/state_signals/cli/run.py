@@ -89,6 +89,8 @@ def run(
         return error.exit_code
     identifier("NAME", name, "")
     check_texts(tag=tag, start_event=start_event, stop_event=stop_event)
+    for responder_id in wanted:
+        identifier("--expect", responder_id, "")
     plan = Plan(
         name=name,
         argv=command,
