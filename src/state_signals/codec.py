@@ -117,7 +117,7 @@ def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Sign
     Raises:
         MalformedMessage: the only exception, whatever the bytes are.
     """
-    wire = _convert(_parse(data, limits), _WireSignal)
+    wire = _convert(_with_numbers(_parse(data, limits), "sample_no"), _WireSignal)
     for name in ("publisher_id", "process_name", "event", "runner_host", "tag"):
         _check_received_name(name, getattr(wire, name), limits)
     metadata, envelope = wire.metadata, None
@@ -162,7 +162,7 @@ def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Wi
         wire = _response_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         # The slow path says what is wrong, and takes what 1.0.1 sends but msgspec refuses.
-        wire = _convert(_parse(data, limits), WireResponse)
+        wire = _convert(_with_numbers(_parse(data, limits), "ras"), WireResponse)
         if not all(math.isfinite(seconds or 0.0) for seconds in (wire.sent, wire.took)):
             raise MalformedMessage("wrong-type", "sent and took must be finite") from None
     for name in ("responder_id", "publisher_id", "event"):
@@ -202,11 +202,10 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
 def _encode(payload: dict[str, Any], what: str, part: str, limits: Limits) -> bytes:
     try:
         text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-        data = text.encode()
+        # What is no valid Unicode (file names, output of commands) goes out escaped, as 1.0.1 sends it.
+        data = (text if is_unicode(text) else json.dumps(payload, separators=(",", ":"))).encode()
     except RecursionError:
         raise MessageTooLarge(f"{part} is nested too deep; the limit is {limits.max_depth} levels") from None
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{part} holds text that is not valid Unicode: {error}") from None
     except ValueError as error:
         raise InvalidArgument(f"{part} cannot be sent as JSON: {error}") from None
     except TypeError as error:
@@ -255,6 +254,13 @@ def _parse(data: bytes | str, limits: Limits) -> Any:
         raise MalformedMessage("too-deep", "deeper than this interpreter can read") from None
     except ValueError as error:
         raise MalformedMessage("not-json", str(error)[:200]) from None
+
+
+def _with_numbers(value: Any, key: str) -> Any:
+    """Make a number of true and false, which 1.0.1 sends if that is what it is given."""
+    if isinstance(value, dict) and isinstance(value.get(key), bool):
+        value[key] = int(value[key])
+    return value
 
 
 def _depth_exceeds(raw: bytes, limit: int) -> bool:

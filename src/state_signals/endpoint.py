@@ -24,6 +24,7 @@ from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.protocol.responder import ResponderProtocol
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult
+from state_signals.transport.base import AsyncTransport, Transport
 from state_signals.transport.keys import Keys
 
 __all__ = ["DEFAULT_RETENTION", "RETRY_INTERVAL", "Endpoint", "ExporterEndpoint", "ResponderEndpoint"]
@@ -113,6 +114,8 @@ class Endpoint:
 class ExporterEndpoint(Endpoint):
     """The identity and the attributes of an exporter."""
 
+    _transport: Transport | AsyncTransport
+
     def __init__(
         self,
         process_name: str,
@@ -121,7 +124,6 @@ class ExporterEndpoint(Endpoint):
         log_level: str | int | None,
         *,
         publisher_id: str | None,
-        keys: Keys,
         strict_v1: bool,
         limits: Limits,
     ) -> None:
@@ -131,23 +133,38 @@ class ExporterEndpoint(Endpoint):
         check_text("runner_host", host)
         name = identifier("publisher_id", publisher_id, f"{process_name}-{uuid.uuid4()}")
         self._core = ExporterProtocol(
-            name, process_name, host, reply=keys.reply(name), strict_v1=strict_v1, limits=limits
+            name, process_name, host, reply=self._transport.keys.reply(name), strict_v1=strict_v1, limits=limits
         )
 
     @property
     def pub_id(self) -> str:
-        """The `publisher_id` of the signals."""
+        """The `publisher_id` of the signals. May be assigned before the first of them; better is `publisher_id=`."""
         return self._core.publisher_id
+
+    @pub_id.setter
+    def pub_id(self, name: str) -> None:
+        checked = identifier("pub_id", name, "")
+        self._core.rename(checked, self._transport.keys.reply(checked))
 
     @property
     def proc_name(self) -> str:
         """The `process_name` of the signals."""
         return self._core.process_name
 
+    @proc_name.setter
+    def proc_name(self, name: str) -> None:
+        check_text("proc_name", name)
+        self._core.process_name = name
+
     @property
     def runner_host(self) -> str:
         """The `runner_host` of the signals."""
         return self._core.runner_host
+
+    @runner_host.setter
+    def runner_host(self, name: str) -> None:
+        check_text("runner_host", name)
+        self._core.runner_host = name
 
     @property
     def subs(self) -> set[str]:
@@ -262,9 +279,9 @@ def _logger(kind: str, level: str | int | None) -> logging.Logger:
     except (ValueError, TypeError) as error:
         raise InvalidArgument(f"log_level must be a level of the logging module, such as 'INFO': {error}") from None
     parent = logging.getLogger("state_signals")
-    if not parent.handlers:
+    # A program that has set logging up prints the lines by itself.
+    if not parent.hasHandlers():
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
         parent.addHandler(handler)
-        parent.propagate = False
     return logger

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from state_signals.exceptions import InvalidArgument, InvalidType
+from state_signals.limits import DEFAULT_LIMITS
 from state_signals.messages import SHUTDOWN, Signal
 
 __all__ = ["Handlers"]
@@ -27,7 +29,7 @@ class Handlers:
     def __init__(self, *, can_await: bool) -> None:
         self._can_await = can_await
         self._by_event: dict[str | None, Callable[[Signal], Any]] = {}
-        self._followed: set[str] = set()
+        self._followed: OrderedDict[str, None] = OrderedDict()
 
     def add(self, events: tuple[str, ...]) -> Callable[[_Handler], _Handler]:
         """Return the decorator that registers a function for events; for every other one, if none is given.
@@ -61,11 +63,13 @@ class Handlers:
     def is_finished(self, signal: Signal) -> bool:
         """Note that a signal was acted on. Return whether the last exporter that was followed has shut down."""
         if signal.event != SHUTDOWN:
-            self._followed.add(signal.publisher_id)
+            self._followed[signal.publisher_id] = None
+            if len(self._followed) > DEFAULT_LIMITS.max_remembered:
+                self._followed.popitem(last=False)
             return False
         if signal.publisher_id not in self._followed:
             return False
-        self._followed.remove(signal.publisher_id)
+        del self._followed[signal.publisher_id]
         return not self._followed
 
     @staticmethod

@@ -80,8 +80,7 @@ class Receipt:
 def _check_type(owner: str, name: str, value: object, expected: type, *, optional: bool = False) -> None:
     if optional and value is None:
         return
-    # bool is an int to Python, but true is no sample number and no ras on the wire.
-    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+    if not isinstance(value, expected):
         wanted = f"{expected.__name__} or None" if optional else expected.__name__
         raise InvalidType(f"{owner}.{name} must be {wanted}, not {type(value).__name__} ({value!r:.80})")
 
@@ -116,6 +115,8 @@ class Signal:
             _check_type("Signal", name, getattr(self, name), str)
         _check_type("Signal", "sample_no", self.sample_no, int)
         _check_type("Signal", "metadata", self.metadata, dict, optional=True)
+        # True counts as 1, as it did in 1.0.1; on the wire it is a number.
+        self.sample_no = int(self.sample_no)
         self._envelope: Envelope | None = None
 
     @property
@@ -179,6 +180,9 @@ class Response:
             _check_type("Response", name, getattr(self, name), str)
         _check_type("Response", "ras", self.ras, int, optional=True)
         _check_type("Response", "message", self.message, str, optional=True)
+        if self.ras is not None:
+            # True counts as 1, as it did in 1.0.1; on the wire it is a number.
+            self.ras = int(self.ras)
 
     def to_json_str(self) -> str:
         """Return the version 1 JSON: its keys in its order, `ras` and `message` left out when None."""

@@ -154,7 +154,7 @@ class PublishResult(tuple[ResultCodes, dict[str, str]]):  # noqa: SLOT001 - a tu
 
     @property
     def signal_id(self) -> str | None:
-        """Identifier of the signal; None when nothing beyond version 1 was sent."""
+        """Identifier of the signal. With `strict_v1` it is not on the wire."""
         return self._facts.signal_id
 
     @property

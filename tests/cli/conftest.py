@@ -58,7 +58,7 @@ class Program:
         try:
             return self.process.wait(20)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"{self.process.args} does not end: {self.out!r} {self.err!r}")
+            pytest.fail(f"{self.process.args!r} does not end: {self.out!r} {self.err!r}")
 
     def says(self, text: str) -> None:
         wait_until(
@@ -107,7 +107,7 @@ class Recorder:
     """Every signal that is broadcast, as version 1 sees it."""
 
     def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(url)
+        self._client: Any = redis.Redis.from_url(url)
         self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
         self._subscription.subscribe("event-signal-pubsub")
         # The confirmation: from here on nothing is missed.

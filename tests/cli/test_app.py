@@ -23,9 +23,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
-def test_help_names_every_command_and_every_exit_code(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_names_every_command_and_every_exit_code(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(arguments) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for name, summary in app.COMMANDS.items():

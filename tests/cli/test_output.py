@@ -97,7 +97,7 @@ def test_what_the_locale_cannot_express_is_escaped(monkeypatch: pytest.MonkeyPat
 def test_a_signal_is_one_line() -> None:
     line = signal_line(signal_of(sample_no=0, tag="a tag\n\x1b[2J", metadata={"k": "\u202e" + "x" * 500}), 0.25)
     assert line.isprintable()
-    assert "fio-1  benchmark-start  sample=0  tag=\"a tag\\n\\x1b[2J\"" in line
+    assert 'fio-1  benchmark-start  sample=0  tag="a tag\\n\\x1b[2J"' in line
     assert len(line) < 300
     assert line.split("  ")[0].endswith(".250")
 

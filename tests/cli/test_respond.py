@@ -15,7 +15,7 @@ from state_signals import PublishResult, SignalExporter
 from state_signals.cli import app
 from state_signals.cli.actions import Action, Answer, LastLine, environment_for
 from state_signals.server import EmbeddedServer
-from tests.cli.conftest import Recorder, Respond, Start, signal_of
+from tests.cli.conftest import STATE_SIGNALS, Recorder, Start, signal_of
 from tests.conftest import wait_until
 
 EVENTS = ["benchmark-start", "benchmark-stop"]
@@ -35,7 +35,7 @@ def roster(exporter: SignalExporter, *names: str, tag: str | None = None) -> Non
 
 
 async def answer(command: str, *, timeout: float | None = 20, **fields: object) -> Answer:
-    return await Action("/bin/sh", command, signal_of(**fields), timeout).run()  # type: ignore[arg-type]
+    return await Action("/bin/sh", command, signal_of(**fields), timeout).run()
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ async def test_a_command_that_ignores_sigterm_is_killed(monkeypatch: pytest.Monk
 
 
 async def test_the_facts_of_the_signal_are_in_the_environment() -> None:
-    fields = {"tag": "t", "sample_no": 4, "metadata": {"k": ["ä", None]}}
-    found = await answer("env | grep ^SIGNAL_ | sort | tr '\\n' ';'", **fields)
+    command = "env | grep ^SIGNAL_ | sort | tr '\\n' ';'"
+    found = await answer(command, tag="t", sample_no=4, metadata={"k": ["ä", None]})
     assert found.message == (
         "SIGNAL_EVENT=benchmark-start;SIGNAL_ID=;"
         'SIGNAL_METADATA={"k": ["\\u00e4", null]};SIGNAL_PROCESS_NAME=fio;SIGNAL_PUBLISHER_ID=fio-1;'
@@ -104,18 +104,26 @@ async def test_the_facts_of_the_signal_are_in_the_environment() -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["$(touch pwned)", "`touch pwned`", '"; touch pwned; "', "'; touch pwned; '", "a\ntouch pwned", "\x1b[2J", "${IFS}", "-n"],
+    [
+        "$(touch pwned)",
+        "`touch pwned`",
+        '"; touch pwned; "',
+        "'; touch pwned; '",
+        "a\ntouch pwned",
+        "\x1b[2J",
+        "${IFS}",
+        "-n",
+    ],
 )
-async def test_the_wire_never_decides_what_runs(
-    hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_wire_never_decides_what_runs(hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = 'printf "%s" "$SIGNAL_TAG$SIGNAL_PUBLISHER_ID" > got; printf "%s" "$SIGNAL_METADATA" > metadata'
     found = await answer(command, tag=hostile, publisher_id=hostile, process_name=hostile, metadata={hostile: hostile})
     assert found == Answer(1, None)
-    assert sorted(os.listdir()) == ["got", "metadata"]
-    assert Path("got").read_text() == hostile * 2
-    assert json.loads(Path("metadata").read_text()) == {hostile: hostile}
+    files = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert files.pop("got") == hostile * 2
+    assert json.loads(files.pop("metadata")) == {hostile: hostile}
+    assert not files
 
 
 def test_what_an_environment_cannot_hold_is_escaped() -> None:
@@ -181,8 +189,12 @@ def test_it_acts_for_one_tag_and_one_exporter_only(start: Start, exporter: Signa
     assert program.out == "acted\n"
 
 
-def test_exporters_do_not_wait_for_each_other(start: Start, exporter: SignalExporter, redis_url: str) -> None:
-    program = start("respond", "--id", "a", "--on", "benchmark-start=while [ ! -e go ]; do sleep 0.02; done")
+def test_exporters_do_not_wait_for_each_other(
+    start: Start, exporter: SignalExporter, redis_url: str, tmp_path: Path
+) -> None:
+    program = start(
+        "respond", "--id", "a", "--on", "benchmark-start=echo > begun; while [ ! -e go ]; do sleep 0.02; done"
+    )
     program.says("ready")
     with SignalExporter("slow", url=redis_url) as slow:
         roster(slow, "a")
@@ -190,12 +202,10 @@ def test_exporters_do_not_wait_for_each_other(start: Start, exporter: SignalExpo
         results: list[PublishResult] = []
         thread = threading.Thread(target=lambda: results.append(slow.publish_signal("benchmark-start", timeout=20)))
         thread.start()
-        wait_until(lambda: slow.counters is not None)
+        wait_until((tmp_path / "begun").exists)
         assert exporter.publish_signal("benchmark-stop", timeout=20).ok
         assert not results
-        exporter.publish_signal("benchmark-start", wait=False)
-        folder = Path(str(program._err)).parent
-        (folder / "go").touch()
+        (tmp_path / "go").touch()
         thread.join(20)
     assert results[0].ok
     program.send(signal.SIGTERM)
@@ -222,7 +232,9 @@ def test_a_signal_ends_it_with_its_commands_and_the_exporter_is_told(
 
 
 def test_a_second_ctrl_c_kills(start: Start, exporter: SignalExporter) -> None:
-    program = start("respond", "--id", "a", "--on", "benchmark-start=trap 'echo TERM' TERM; echo go; while :; do sleep 0.02; done")
+    program = start(
+        "respond", "--id", "a", "--on", "benchmark-start=trap 'echo TERM' TERM; echo go; while :; do sleep 0.02; done"
+    )
     program.says("ready")
     roster(exporter, "a")
     exporter.publish_signal("benchmark-start", wait=False)
@@ -241,7 +253,7 @@ def test_a_lost_connection_is_4_and_leaves_nothing_running(start: Start, tmp_pat
         with SignalExporter("fio", url=server.url) as exporter:
             roster(exporter, "a")
             exporter.publish_signal("benchmark-start", wait=False)
-            wait_until(lambda: (tmp_path / "on").exists())
+            wait_until((tmp_path / "on").exists)
     assert program.wait() == 4
     assert "state-signals: error: cannot receive at redis://" in program.err
     assert "Traceback" not in program.err
@@ -249,7 +261,15 @@ def test_a_lost_connection_is_4_and_leaves_nothing_running(start: Start, tmp_pat
 
 def test_output_that_nobody_reads_does_not_end_it(start: Start, exporter: SignalExporter) -> None:
     program = start(
-        argv=["sh", "-c", '"$@" 2>&1 | head -1', "sh", *respond_argv("--id", "a", "--once", "--on", "benchmark-start=echo x")]
+        argv=[
+            "sh",
+            "-c",
+            '"$@" 2>&1 | head -1',
+            "sh",
+            *STATE_SIGNALS,
+            "respond",
+            *("--id", "a", "--once", "--on", "benchmark-start=echo x"),
+        ]
     )
     roster(exporter, "a")
     for _ in range(3):
@@ -260,7 +280,8 @@ def test_output_that_nobody_reads_does_not_end_it(start: Start, exporter: Signal
 
 def test_two_runs_and_two_responders_are_kept_apart(start: Start, recorder: Recorder) -> None:
     responders = [
-        start("respond", "--once", "--id", name, "--tag", name, "--on", 'benchmark-start=echo "$SIGNAL_TAG"') for name in "ab"
+        start("respond", "--once", "--id", name, "--tag", name, "--on", 'benchmark-start=echo "$SIGNAL_TAG"')
+        for name in "ab"
     ]
     runs = [start("run", f"run-{name}", "--expect", name, "--tag", name, "--", "echo", name) for name in "ab"]
     for name, run, responder in zip("ab", runs, responders, strict=True):
@@ -290,17 +311,9 @@ def test_two_runs_and_two_responders_are_kept_apart(start: Start, recorder: Reco
         (["--timeout", "-5"], "--timeout must not be negative"),
     ],
 )
-def test_wrong_options_are_a_usage_error(
-    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_options_are_a_usage_error(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(["respond", "--url", "redis://127.0.0.1:1", *options]) == 2
     assert message in capsys.readouterr().err
-
-
-def respond_argv(*arguments: str) -> list[str]:
-    from tests.cli.conftest import STATE_SIGNALS
-
-    return [*STATE_SIGNALS, "respond", *arguments]
 
 
 def assert_gone(pid: int) -> None:

@@ -59,7 +59,12 @@ def test_a_command_runs_between_start_and_stop(start: Start, recorder: Recorder,
 def test_a_command_that_succeeds_ends_with_0(start: Start, responder: Respond) -> None:
     responder("a")
     program = start(
-        *("run", "fio", "--start-event", "epoch-start", "--stop-event", "epoch-stop"), "--", "printf", "%s.", "--", "a b"
+        *("run", "fio", "--start-event", "epoch-start", "--stop-event", "epoch-stop"),
+        "--",
+        "printf",
+        "%s.",
+        "--",
+        "a b",
     )
     assert program.wait() == 0
     assert program.out == "--.a b."
@@ -76,7 +81,9 @@ def test_a_responder_that_fails_at_the_start_keeps_the_command_from_running(
     assert not (tmp_path / "ran").exists()
     assert "no \\x1b[2Jspace\\u202e" in program.err
     assert "\x1b" not in program.err
-    assert "state-signals: error: benchmark-start did not succeed everywhere, so the command does not run" in program.err
+    assert (
+        "state-signals: error: benchmark-start did not succeed everywhere, so the command does not run" in program.err
+    )
     assert program.out == ""
 
 
@@ -234,7 +241,9 @@ def test_a_killed_command_counts_as_in_a_shell(start: Start, recorder: Recorder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_passed_on_and_the_stop_is_announced(start: Start, recorder: Recorder, number: signal.Signals) -> None:
+def test_a_signal_is_passed_on_and_the_stop_is_announced(
+    start: Start, recorder: Recorder, number: signal.Signals
+) -> None:
     name = number.name.removeprefix("SIG")
     program = start("run", "fio", "--wait", "0", "--", *waiting(f"trap 'echo got {name}; exit 0' {name}"))
     program.says("ready")
@@ -332,9 +341,9 @@ def test_on_a_terminal_ctrl_c_reaches_the_command_once_and_outcomes_are_a_table(
     )
     os.close(follower)
     try:
-        wait_until(lambda: (tmp_path / "ready").exists(), timeout=20)
+        wait_until((tmp_path / "ready").exists, timeout=20)
         os.write(leader, b"\x03")
-        wait_until(lambda: (tmp_path / "got").exists(), timeout=20)
+        wait_until((tmp_path / "got").exists, timeout=20)
         process.send_signal(signal.SIGTERM)
         shown = b""
         while chunk := _read(leader):

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,6 +18,7 @@ from state_signals.exceptions import Closed, RoundFailed, ServerUnreachable, Tra
 from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult, Report
+from state_signals.transport.base import AsyncTransport
 from state_signals.transport.connect import async_transport
 from state_signals.waiters import SUBSCRIPTION, Waiter, Waiters
 
@@ -56,6 +57,8 @@ class SignalExporter(ExporterEndpoint):
         InvalidType, InvalidArgument: for arguments that cannot work.
     """
 
+    _transport: AsyncTransport
+
     def __init__(
         self,
         process_name: str,
@@ -82,7 +85,6 @@ class SignalExporter(ExporterEndpoint):
             conn_timeout,
             log_level,
             publisher_id=publisher_id,
-            keys=self._transport.keys,
             strict_v1=strict_v1,
             limits=limits_for(max_payload),
         )
@@ -92,6 +94,8 @@ class SignalExporter(ExporterEndpoint):
         # Held around the core by whoever sends, so that `seq` is the order on the wire.
         self._sending = asyncio.Lock()
         self._waiters: Waiters[_News] = Waiters(_News)
+        self._subscribing = asyncio.Lock()
+        self._listening_error: TransportError | None = None
 
     @property
     def redis(self) -> Any:
@@ -157,15 +161,16 @@ class SignalExporter(ExporterEndpoint):
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
             TransportError: if the server cannot be used.
         """
-        waiter = self._waiters.add(SUBSCRIPTION)
-        try:
-            await self._initialize(
-                legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
-            )
-            return 0 if (await self._wait(waiter, SubscriptionCompleted)).enough else 1
-        finally:
-            self._waiters.remove(SUBSCRIPTION)
-            self._core.abandon_subscription()
+        async with self._subscribing:
+            waiter = self._waiters.add(SUBSCRIPTION)
+            try:
+                await self._initialize(
+                    legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
+                )
+                return 0 if (await self._wait(waiter, SubscriptionCompleted)).enough else 1
+            finally:
+                self._waiters.remove(SUBSCRIPTION)
+                self._core.abandon_subscription()
 
     async def publish_signal(
         self,
@@ -207,6 +212,8 @@ class SignalExporter(ExporterEndpoint):
         await self.connect()
         check_callback("on_outcome", on_outcome)
         self._warn_if_not_initialized()
+        if wait and self._listening_error is not None:
+            raise self._listening_error
         async with self._sending:
             signal_id = self._core.publish(
                 event,
@@ -245,8 +252,10 @@ class SignalExporter(ExporterEndpoint):
         async with self._sending:
             self._core.shutdown(tag=tag, now=time.monotonic(), sent=time.time())
             self._tell_waiters()
-            await self._send()
-        await self._stop_listening()
+            try:
+                await self._send()
+            finally:
+                await self._stop_listening()
 
     @asynccontextmanager
     async def phase(
@@ -274,18 +283,20 @@ class SignalExporter(ExporterEndpoint):
             The result of `NAME-start`.
         """
 
-        async def publish(edge: str) -> PublishResult:
-            return await self.publish_signal(f"{name}-{edge}", sample, tag, metadata, timeout)
+        async def publish(edge: str, *, wait: bool = True) -> PublishResult:
+            return await self.publish_signal(f"{name}-{edge}", sample, tag, metadata, timeout, wait=wait)
 
         self._core.check_event(f"{name}-stop")
-        started = await publish("start")
-        if check and not started.ok:
-            await publish("stop")
-            raise RoundFailed(f"{name}-start was no success: {started}", started)
         try:
+            started = await publish("start")
+            if check and not started.ok:
+                raise RoundFailed(f"{name}-start was no success: {started}", started)
             yield started
-        except BaseException:
-            await publish("stop")
+        except BaseException as error:
+            # Whoever has started is to stop. What went wrong is not to be covered by what goes wrong now, and whoever
+            # interrupts does not want to wait.
+            with suppress(TransportError):
+                await publish("stop", wait=isinstance(error, Exception))
             raise
         stopped = await publish("stop")
         if check and not stopped.ok:
@@ -330,6 +341,7 @@ class SignalExporter(ExporterEndpoint):
     ) -> None:
         await self.connect()
         async with self._sending:
+            before = self._core.state
             self._core.initialize(
                 legal_events,
                 tag=tag,
@@ -338,14 +350,18 @@ class SignalExporter(ExporterEndpoint):
                 sent=time.time(),
                 **waiting,
             )
-            await self._start_listening()
-            await self._send()
-        self._tell_waiters()
+            try:
+                await self._start_listening()
+                await self._send()
+            except BaseException:
+                self._core.initialization_failed(before)
+                raise
 
     async def _start_listening(self) -> None:
         if self.init_listener is not None and self.init_listener.is_alive():
             return
         await self._stop_listening()
+        self._listening_error = None
         self.init_listener = Listener(
             self._transport, self.pub_id, deliver=self._received, failed=self._listening_failed
         )
@@ -374,6 +390,7 @@ class SignalExporter(ExporterEndpoint):
 
     def _listening_failed(self, error: TransportError) -> None:
         self.logger.error("responses are no longer received: %s", error)
+        self._listening_error = error
         self._waiters.fail(error)
 
     def _tell_waiters(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from state_signals.exceptions import TransportError
 from state_signals.transport.base import AsyncInbox, AsyncTransport
@@ -48,6 +49,8 @@ class Listener:
             channel = await self._transport.listen_for_responses()
         except BaseException:
             await collection.close()
+            with suppress(TransportError):
+                await self._transport.discard(self._publisher_id)
             raise
         self._inboxes = [collection, channel]
         self._task = asyncio.create_task(self._run(), name=f"state-signals-{self._publisher_id}")

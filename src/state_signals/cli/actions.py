@@ -14,6 +14,7 @@ import signal as process_signals
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from state_signals.messages import Signal
 
@@ -27,6 +28,9 @@ _LONGEST_LINE = 4 * _LONGEST_MESSAGE
 
 _GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
+
+_POLL = 0.05
+"""Seconds between two looks at whether a process group has ended."""
 
 _LINGER = 0.1
 """Seconds to wait, after a command's end, for the end of its output: what it left running may hold that open."""
@@ -162,10 +166,31 @@ class Action:
         deadline = loop.time() + _GRACE
         is_there = _send(group, process_signals.SIGTERM)
         while is_there and not self._is_killed and loop.time() < deadline:
-            await asyncio.sleep(0.02)
-            is_there = _send(group, 0)
+            await asyncio.sleep(_POLL)
+            is_there = _is_alive(group)
         if is_there:
             _send(group, process_signals.SIGKILL)
+
+
+def _is_alive(group: int) -> bool:
+    """Whether a process group has a member that runs.
+
+    What the command has left to the system's first process stays a zombie until that cares for it, which in a container
+    may be never. Where there is no /proc to tell, zombies count as alive.
+    """
+    if not _send(group, 0):
+        return False
+    states = [fields for path in Path("/proc").glob("[0-9]*/stat") if (fields := _fields(path))]
+    return not states or any(fields[2] == str(group) and fields[0] not in "ZX" for fields in states)
+
+
+def _fields(path: Path) -> list[str]:
+    """Return the fields of a /proc/PID/stat from the state on; empty if the process is gone."""
+    try:
+        # The name before them is free text in parentheses.
+        return path.read_text(errors="replace").rpartition(") ")[2].split()
+    except OSError:
+        return []
 
 
 def _send(group: int, number: int) -> bool:

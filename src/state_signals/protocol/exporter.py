@@ -10,7 +10,7 @@ from typing import Any
 
 from state_signals.arguments import check_count, check_events, check_min_success, check_names, seconds
 from state_signals.codec import WireResponse, decode_response, encode_signal
-from state_signals.exceptions import Closed, IllegalEvent, InvalidType, MalformedMessage
+from state_signals.exceptions import Closed, IllegalEvent, InvalidArgument, InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.messages import INITIALIZATION, NO_TAG, RESERVED_EVENTS, SHUTDOWN, Envelope, Signal
 from state_signals.protocol.events import (
@@ -80,6 +80,7 @@ class ExporterProtocol:
         self._rounds: dict[str, Round] = {}
         self._announcements: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, str] = OrderedDict()
+        self._not_awaited: OrderedDict[str, str] = OrderedDict()
         self._expected: set[str] = set()
         self._speaks_v2: set[str] = set()
         self._subscription: _Subscription | None = None
@@ -154,7 +155,7 @@ class ExporterProtocol:
         signal_id = self._send(event, sample, tag, metadata, wait=waiting, sent=sent)
         self.state = following
         if not awaits:
-            self._remember(self._ended, signal_id, event)
+            self._remember(self._not_awaited, signal_id, event)
             members = self.subs if self.state is ExporterState.INITIALIZED else ()
             self._events.append(RoundCompleted(signal_id, PublishResult(ok=True, pending=members, signal_id=signal_id)))
             return signal_id
@@ -166,7 +167,7 @@ class ExporterProtocol:
             timeout=limit,
             min_success=required,
             fail_fast=fail_fast,
-            max_messages=self._limits.max_roster,
+            max_outsiders=self._limits.max_remembered,
         )
         self._rounds[signal_id] = this
         self._settle(this, now)
@@ -204,6 +205,23 @@ class ExporterProtocol:
         self.state = self._next_state(ExporterAction.CLOSE)
         self._end_what_is_open(now)
 
+    def rename(self, publisher_id: str, reply: str) -> None:
+        """Go by another identifier, before the first signal.
+
+        Raises:
+            InvalidArgument: after it.
+        """
+        if self._seq:
+            raise InvalidArgument(f"{self.publisher_id!r} has published signals: its identifier cannot change any more")
+        self.publisher_id = publisher_id
+        self._reply = reply
+
+    def initialization_failed(self, before: ExporterState) -> None:
+        """Take an initialization back that could not be announced."""
+        self.state = before
+        self._outbox.clear()
+        self._subscription = None
+
     def abandon(self, signal_id: str) -> None:
         """Forget a round whose caller no longer waits."""
         this = self._rounds.pop(signal_id, None)
@@ -223,6 +241,8 @@ class ExporterProtocol:
 
     def message_received(self, data: bytes | str, now: float) -> None:
         """Take a response from the network, whatever it is."""
+        # What is due comes first: an answer after the deadline is late, however busy the shell was in between.
+        self._expire(now)
         try:
             response = decode_response(data, limits=self._limits)
         except MalformedMessage as error:
@@ -242,17 +262,9 @@ class ExporterProtocol:
 
     def handle_timeout(self, now: float, sent: float) -> None:
         """Do what is due: deadlines, and the next periodic announcement (stamped `sent`)."""
-        for this in list(self._rounds.values()):
-            for responder_id in this.expire(now):
-                self._events.append(OutcomeKnown(this.signal_id, responder_id, this.reports[responder_id]))
-            self._settle(this, now)
+        self._expire(now)
         waiting = self._subscription
-        if waiting is None:
-            return
-        if waiting.deadline is not None and now >= waiting.deadline:
-            self._subscription = None
-            self._events.append(SubscriptionCompleted(enough=False))
-        elif waiting.next_announcement is not None and now >= waiting.next_announcement:
+        if waiting is not None and waiting.next_announcement is not None and now >= waiting.next_announcement:
             self._announce(waiting.tag, sent)
             waiting.next_announcement = now + ANNOUNCE_INTERVAL
 
@@ -281,6 +293,16 @@ class ExporterProtocol:
         if following is None:
             raise Closed(f"cannot {action} with exporter {self.publisher_id!r}: it is {self.state}; make a new one")
         return following
+
+    def _expire(self, now: float) -> None:
+        for this in [each for each in self._rounds.values() if each.deadline is not None and now >= each.deadline]:
+            for responder_id in this.expire():
+                self._events.append(OutcomeKnown(this.signal_id, responder_id, this.reports[responder_id]))
+            self._settle(this, now)
+        waiting = self._subscription
+        if waiting is not None and waiting.deadline is not None and now >= waiting.deadline:
+            self._subscription = None
+            self._events.append(SubscriptionCompleted(enough=False))
 
     def _announce(self, tag: str | None, sent: float) -> None:
         signal_id = self._send(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
@@ -335,7 +357,7 @@ class ExporterProtocol:
 
     def _check_subscription(self) -> None:
         waiting = self._subscription
-        if waiting is not None and not self._expected & self.subs and len(self.subs) >= waiting.count:
+        if waiting is not None and self._expected.isdisjoint(self.subs) and len(self.subs) >= waiting.count:
             self._subscription = None
             self._events.append(SubscriptionCompleted(enough=True))
 
@@ -349,6 +371,9 @@ class ExporterProtocol:
             known = this is not None or response.event in (self.legal_events or ())
         else:
             this = self._rounds.get(response.signal_id)
+            if self._not_awaited.get(response.signal_id) == response.event:
+                self.counters["not-awaited"] += 1
+                return
             event = this.event if this else self._ended.get(response.signal_id)
             known = event == response.event
             if known:

@@ -90,7 +90,9 @@ class ResponderProtocol:
         if not isinstance(signal, Signal):
             raise InvalidType(f"signal must be a Signal, not {type(signal).__name__}")
         response = Response(self.responder_id, signal.publisher_id, signal.event, ras, message)
-        self._answer(response, signal.envelope, now, sent)
+        # A signal that the user has rebuilt from its JSON has no envelope.
+        envelope = signal.envelope or self._newest.get((signal.publisher_id, signal.event))
+        self._answer(response, envelope, now, sent)
 
     # What arrives
 
@@ -108,6 +110,10 @@ class ResponderProtocol:
             return
         if self.locked_id not in (None, signal.publisher_id) or self.locked_tag not in (None, signal.tag):
             self.counters["filtered"] += 1
+            return
+        if envelope and envelope.id in self._received:
+            # The exporter could not know that the first one went out.
+            self.counters["repeated"] += 1
             return
         if envelope:
             self._remember(self._received, envelope.id, now)

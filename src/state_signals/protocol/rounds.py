@@ -34,7 +34,7 @@ class Round:
         timeout: float | None,
         min_success: float | None = None,
         fail_fast: bool = False,
-        max_messages: int,
+        max_outsiders: int,
     ) -> None:
         self.signal_id = signal_id
         self.event = event
@@ -44,7 +44,7 @@ class Round:
         self.reports: dict[str, Report] = {}
         self.messages: dict[str, str] = {}
         self._fail_fast = fail_fast
-        self._max_messages = max_messages
+        self._outsiders_left = max_outsiders
         self._nobody = not self.pending
         self._min_success = _count(min_success, len(self.pending))
         self._succeeded = 0
@@ -54,10 +54,13 @@ class Round:
         """Take an answer. Return whether it was the first of its responder, and the responder a member."""
         if responder_id in self.reports:
             return False
-        if message is not None and (responder_id in self.pending or len(self.messages) < self._max_messages):
-            self.messages.setdefault(responder_id, message)
         if responder_id not in self.pending:
+            if message is not None and responder_id not in self.messages and self._outsiders_left:
+                self._outsiders_left -= 1
+                self.messages[responder_id] = message
             return False
+        if message is not None:
+            self.messages[responder_id] = message
         what = MemberEvent.ANSWERED_SUCCESS if ras == 1 else MemberEvent.ANSWERED_FAILURE
         self._end(
             responder_id,
@@ -65,10 +68,8 @@ class Round:
         )
         return True
 
-    def expire(self, now: float) -> list[str]:
-        """Once the deadline has passed, make those missing that are pending, and return their names."""
-        if self.deadline is None or now < self.deadline:
-            return []
+    def expire(self) -> list[str]:
+        """The deadline has passed: make those missing that are pending, and return their names."""
         missing = sorted(self.pending)
         for responder_id in missing:
             self._end(responder_id, Report(outcome=MEMBER[MemberEvent.DEADLINE_PASSED]))

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,6 +18,7 @@ from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, S
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult, Report
 from state_signals.sync.listener import Listener
+from state_signals.transport.base import Transport
 from state_signals.transport.connect import transport
 from state_signals.waiters import SUBSCRIPTION, Waiter, Waiters
 
@@ -60,6 +61,8 @@ class SignalExporter(ExporterEndpoint):
         TransportError: (also a `redis.ConnectionError`) if the server cannot be used.
     """
 
+    _transport: Transport
+
     def __init__(
         self,
         process_name: str,
@@ -86,7 +89,6 @@ class SignalExporter(ExporterEndpoint):
             conn_timeout,
             log_level,
             publisher_id=publisher_id,
-            keys=self._transport.keys,
             strict_v1=strict_v1,
             limits=limits_for(max_payload),
         )
@@ -97,6 +99,8 @@ class SignalExporter(ExporterEndpoint):
         self._lock = threading.RLock()
         self._sending = threading.RLock()
         self._waiters: Waiters[_News] = Waiters(_News)
+        self._subscribing = threading.Lock()
+        self._listening_error: TransportError | None = None
         try:
             self._connect()
         except BaseException:
@@ -151,17 +155,18 @@ class SignalExporter(ExporterEndpoint):
             TransportError: if the server cannot be used.
         """
         self._check_usable()
-        with self._lock:
-            waiter = self._waiters.add(SUBSCRIPTION)
-        try:
-            self._initialize(
-                legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
-            )
-            return 0 if self._wait(waiter, SubscriptionCompleted).enough else 1
-        finally:
+        with self._subscribing:
             with self._lock:
-                self._waiters.remove(SUBSCRIPTION)
-                self._core.abandon_subscription()
+                waiter = self._waiters.add(SUBSCRIPTION)
+            try:
+                self._initialize(
+                    legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
+                )
+                return 0 if self._wait(waiter, SubscriptionCompleted).enough else 1
+            finally:
+                with self._lock:
+                    self._waiters.remove(SUBSCRIPTION)
+                    self._core.abandon_subscription()
 
     def publish_signal(
         self,
@@ -243,8 +248,10 @@ class SignalExporter(ExporterEndpoint):
             with self._lock:
                 self._core.shutdown(tag=tag, now=time.monotonic(), sent=time.time())
             self._tell_waiters()
-            self._send()
-        self._stop_listening()
+            try:
+                self._send()
+            finally:
+                self._stop_listening()
 
     @contextmanager
     def phase(
@@ -272,18 +279,20 @@ class SignalExporter(ExporterEndpoint):
             The result of `NAME-start`.
         """
 
-        def publish(edge: str) -> PublishResult:
-            return self.publish_signal(f"{name}-{edge}", sample, tag, metadata, timeout)
+        def publish(edge: str, *, wait: bool = True) -> PublishResult:
+            return self.publish_signal(f"{name}-{edge}", sample, tag, metadata, timeout, wait=wait)
 
         self._core.check_event(f"{name}-stop")
-        started = publish("start")
-        if check and not started.ok:
-            publish("stop")
-            raise RoundFailed(f"{name}-start was no success: {started}", started)
         try:
+            started = publish("start")
+            if check and not started.ok:
+                raise RoundFailed(f"{name}-start was no success: {started}", started)
             yield started
-        except BaseException:
-            publish("stop")
+        except BaseException as error:
+            # Whoever has started is to stop. What went wrong is not to be covered by what goes wrong now, and whoever
+            # interrupts does not want to wait.
+            with suppress(TransportError):
+                publish("stop", wait=isinstance(error, Exception))
             raise
         stopped = publish("stop")
         if check and not stopped.ok:
@@ -334,6 +343,7 @@ class SignalExporter(ExporterEndpoint):
     ) -> None:
         self._check_usable()
         with self._sending:
+            before = self._core.state
             with self._lock:
                 self._core.initialize(
                     legal_events,
@@ -343,14 +353,19 @@ class SignalExporter(ExporterEndpoint):
                     sent=time.time(),
                     **waiting,
                 )
-            self._start_listening()
-            self._send()
-        self._tell_waiters()
+            try:
+                self._start_listening()
+                self._send()
+            except BaseException:
+                with self._lock:
+                    self._core.initialization_failed(before)
+                raise
 
     def _start_listening(self) -> None:
         if self.init_listener is not None and self.init_listener.is_alive():
             return
         self._stop_listening()
+        self._listening_error = None
         self.init_listener = Listener(
             self._transport, self.pub_id, deliver=self._received, failed=self._listening_failed
         )
@@ -373,24 +388,38 @@ class SignalExporter(ExporterEndpoint):
 
     def _received(self, arrived: Sequence[bytes]) -> None:
         now = time.monotonic()
-        with self._lock:
+        # A signal handler that closes us joins this thread, and may have interrupted whoever holds the lock.
+        while not self._lock.acquire(timeout=0.1):
+            if self.init_listener is not None and self.init_listener.is_stopping:
+                return
+        try:
             for data in arrived:
                 self._core.message_received(data, now)
-        self._tell_waiters()
+            events = self._take_events()
+        finally:
+            self._lock.release()
+        for event in events:
+            self._log(event)
 
     def _listening_failed(self, error: TransportError) -> None:
         self.logger.error("responses are no longer received: %s", error)
         with self._lock:
+            self._listening_error = error
             self._waiters.fail(error)
 
     def _tell_waiters(self) -> None:
-        events: list[Event] = []
         with self._lock:
-            while (event := self._core.next_event()) is not None:
-                events.append(event)
-                self._waiters.tell(event)
+            events = self._take_events()
         for event in events:
             self._log(event)
+
+    def _take_events(self) -> list[Event]:
+        """Pass the news on to whoever waits, and return it. The caller holds the lock."""
+        events: list[Event] = []
+        while (event := self._core.next_event()) is not None:
+            events.append(event)
+            self._waiters.tell(event)
+        return events
 
     def _wait(self, waiter: Waiter[_News], kind: type[_Completed]) -> _Completed:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from state_signals.exceptions import TransportError
 from state_signals.transport.base import Inbox, Transport
@@ -42,6 +43,8 @@ class Listener:
             self._inboxes.append(transport.listen_for_responses())
         except BaseException:
             self._inboxes[0].close()
+            with suppress(TransportError):
+                transport.discard(publisher_id)
             raise
         self._threads = [
             threading.Thread(
@@ -55,6 +58,11 @@ class Listener:
     def is_alive(self) -> bool:
         """Whether responses are being read."""
         return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether `stop()` was called."""
+        return self._stopping
 
     def stop(self) -> None:
         """End the threads, give back the connections and delete the stream. Idempotent.

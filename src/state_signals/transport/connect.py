@@ -76,12 +76,11 @@ def async_transport(
 
 def redacted(url: str) -> str:
     """Return a URL fit to be shown: without its password."""
-    before, at, after = url.rpartition("@")
-    scheme, separator, credentials = before.partition("://")
-    if not at or not separator:
-        return url
+    place, _, query = url.partition("?")
+    scheme, separator, rest = place.partition("://")
+    credentials, at, after = rest.rpartition("@")
     user, colon, _ = credentials.partition(":")
-    return f"{scheme}://{user}{':***' if colon else ''}@{after}"
+    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{after}{'?...' if query else ''}"
 
 
 def _memory_name(client: Any, url: str | None) -> str | None:
@@ -111,11 +110,18 @@ def _new_client(kind: Any, url: str | None, host: str, port: int) -> Any:
     try:
         _ = urlsplit(url).port
         return kind.from_url(url, **settings)
-    except ValueError as error:
-        raise InvalidArgument(f"url {redacted(url)!r:.200} cannot be used: {error}") from None
+    except ValueError:
+        # Not what urllib says: that may quote a piece of a password with a slash in it.
+        raise InvalidArgument(
+            f"url {redacted(url)!r:.200} cannot be used: port and database must be numbers, and what is special in a "
+            f"password must be percent-encoded"
+        ) from None
 
 
 def _port(port: object) -> int:
+    if isinstance(port, str) and port.isdecimal():
+        # As it comes from the environment; 1.0.1 took it, too.
+        port = int(port)
     if isinstance(port, bool) or not isinstance(port, int):
         raise InvalidType(f"redis_port must be int, not {_kind(port)}")
     if not 0 < port < 65536:

@@ -51,7 +51,12 @@ class _Hub:
                 mailbox.put(data)
 
 
-_hubs: defaultdict[str, _Hub] = defaultdict(_Hub)
+_hubs: dict[str, _Hub] = {}
+
+
+def _hub(name: str) -> _Hub:
+    # Atomic, unlike a defaultdict: threads that come at once get the same hub.
+    return _hubs.setdefault(name, _Hub())
 
 
 class _Inbox:
@@ -61,7 +66,7 @@ class _Inbox:
         self._arrived: deque[bytes] = deque()
         # A signal handler may wake a receive() that it interrupts: the lock must allow that.
         self._ready = threading.Condition(threading.RLock())
-        self._woken = False
+        self._woken = self._is_closed = False
         hub.attach(place, self)
 
     def put(self, data: bytes) -> None:
@@ -71,7 +76,7 @@ class _Inbox:
 
     def receive(self, timeout: float | None) -> Sequence[bytes]:
         with self._ready:
-            self._ready.wait_for(lambda: self._arrived or self._woken, timeout)
+            self._ready.wait_for(lambda: self._arrived or self._woken or self._is_closed, timeout)
             self._woken = False
             arrived = list(self._arrived)
             self._arrived.clear()
@@ -84,6 +89,8 @@ class _Inbox:
 
     def close(self) -> None:
         self._hub.detach(self._place, self)
+        self._is_closed = True
+        self.wake()
 
 
 class _AsyncInbox:
@@ -98,9 +105,11 @@ class _AsyncInbox:
 
     def put(self, data: bytes) -> None:
         self._arrived.append(data)
-        # The sender may be another thread, and may outlive this loop.
-        if not self._loop.is_closed():
+        try:
             self._loop.call_soon_threadsafe(self._ready.set)
+        except RuntimeError:
+            # The sender may be another thread, and has outlived this loop.
+            self._hub.detach(self._place, self)
 
     async def receive(self) -> Sequence[bytes]:
         while not self._arrived and not self._is_ending:
@@ -126,7 +135,7 @@ class MemoryTransport:
         self.keys = keys
         self.address = f"memory://{name}"
         self.client = None
-        self._hub = _hubs[name]
+        self._hub = _hub(name)
 
     def connect(self) -> None:
         pass
@@ -160,7 +169,7 @@ class AsyncMemoryTransport:
         self.keys = keys
         self.address = f"memory://{name}"
         self.client = None
-        self._hub = _hubs[name]
+        self._hub = _hub(name)
 
     async def connect(self) -> None:
         pass

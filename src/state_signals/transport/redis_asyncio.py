@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -19,6 +20,19 @@ from state_signals.transport.keys import Keys
 __all__ = ["AsyncRedisTransport"]
 
 
+class _Cancellations:
+    """Sees to it that none gets lost: before Python 3.12, `asyncio.wait_for`, which redis-py uses, swallows some."""
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._before = self._task.cancelling() if self._task else 0
+
+    def check(self) -> None:
+        """Raise CancelledError if the task was cancelled since the construction."""
+        if self._task and self._task.cancelling() > self._before:
+            raise asyncio.CancelledError
+
+
 class _Commands:
     """A connection for commands, one at a time; see its counterpart for threads."""
 
@@ -29,7 +43,9 @@ class _Commands:
         self._is_closed = False
 
     async def execute(self, *command: Any) -> Any:
-        """Send a command and return its reply; once more if the connection has gone stale.
+        """Send a command and return its reply.
+
+        It is never sent twice: if the reply is lost with the connection, nobody knows whether it was carried out.
 
         Raises:
             Closed: after `close()`.
@@ -37,12 +53,13 @@ class _Commands:
         async with self._lock:
             if self._is_closed:
                 raise Closed("it was closed in the meantime; make a new one")
+            cancellations = _Cancellations()
             if self._connection is None:
                 self._connection = await self._pool.get_connection()
-            try:
-                return await self._execute(command)
-            except redis.ConnectionError:
-                return await self._execute(command)
+            await self._reconnect_if_stale()
+            reply = await self._execute(command)
+            cancellations.check()
+            return reply
 
     async def close(self) -> None:
         self._is_closed = True
@@ -51,6 +68,13 @@ class _Commands:
                 await self._connection.disconnect()
                 await self._pool.release(self._connection)
                 self._connection = None
+
+    async def _reconnect_if_stale(self) -> None:
+        """Notice that the server has hung up since the last command, before there is something to lose."""
+        reader = self._connection._reader  # noqa: SLF001 - redis-py's own look may wait
+        if reader is not None and reader.at_eof():
+            await self._connection.disconnect(nowait=True)
+        await self._connection.connect()
 
     async def _execute(self, command: tuple[Any, ...]) -> Any:
         try:
@@ -131,8 +155,11 @@ class _Collection(_Inbox):
 
     async def _take(self) -> list[bytes]:
         if not self._is_asked:
+            await self._trim()
+            cancellations = _Cancellations()
             await self._connection.send_command(*streams.read(self._key, self._last))
             self._is_asked = True
+            cancellations.check()
         reply = await self._read()
         self._is_asked = False
         found = streams.entries(reply)
@@ -140,10 +167,14 @@ class _Collection(_Inbox):
             return []
         self._last = found[-1][0]
         self._untrimmed += len(found)
+        return streams.responses(found)
+
+    async def _trim(self) -> None:
         if self._untrimmed >= streams.TRIM_AFTER:
             self._untrimmed = 0
-            await self._transport.commands.execute("XTRIM", self._key, "MINID", self._last)
-        return streams.responses(found)
+            # Without the permission, what responders write bounds the stream.
+            with contextlib.suppress(redis.ResponseError):
+                await self._transport.commands.execute(*streams.trim(self._key, self._last))
 
 
 class AsyncRedisTransport:
@@ -170,15 +201,8 @@ class AsyncRedisTransport:
 
     async def answer(self, response: bytes, reply: str | None) -> None:
         with explained("answer a signal", self.address):
-            if reply is None:
+            if reply is None or not await self._append(reply, response):
                 await self.commands.execute("PUBLISH", self.keys.responses, response)
-            else:
-                try:
-                    await self.commands.execute(*streams.append(reply, response))
-                except redis.ResponseError as error:
-                    # As lost as an answer to an exporter that is gone: what others write must not end a responder.
-                    if not streams.is_no_stream(error):
-                        raise
 
     async def listen_for_signals(self) -> _Inbox:
         with explained("subscribe to signals", self.address):
@@ -190,9 +214,11 @@ class AsyncRedisTransport:
 
     async def collect(self, publisher_id: str) -> _Inbox:
         with explained("collect responses", self.address):
+            cancellations = _Cancellations()
             inbox = _Collection(self, await self.client.connection_pool.get_connection())
             try:
                 await inbox.create(self.keys.reply(publisher_id))
+                cancellations.check()
             except BaseException:
                 await inbox.close()
                 raise
@@ -218,13 +244,24 @@ class AsyncRedisTransport:
             await self.client.connection_pool.disconnect()
 
     async def _subscribe(self, channel: str) -> _Inbox:
+        cancellations = _Cancellations()
         inbox = _Subscription(self, await self.client.connection_pool.get_connection())
         try:
             await inbox.subscribe(channel)
+            cancellations.check()
         except BaseException:
             await inbox.close()
             raise
         return inbox
+
+    async def _append(self, reply: str, response: bytes) -> bool:
+        """Append to a stream. Return whether it could be: it may be out of reach (another database), or gone."""
+        try:
+            return await self.commands.execute(*streams.append(reply, response)) is not None
+        except redis.ResponseError as error:
+            if not streams.is_no_stream(error):
+                raise
+            return False
 
     async def _keep(self, key: str) -> None:
         """Put the expiry of a stream off when that is due; create it again if it was idle for too long."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BATCH",
     "REFRESH",
     "TRIM_AFTER",
     "append",
@@ -16,6 +17,7 @@ __all__ = [
     "renew",
     "responses",
     "server_address",
+    "trim",
 ]
 
 FIELD = b"r"
@@ -39,6 +41,10 @@ TRIM_AFTER = 1_000
 """Entries after which an exporter removes from the stream what it has read."""
 
 
+BATCH = 1_000
+"""Messages of a channel that are read before somebody looks at them."""
+
+
 def append(reply: str, response: bytes) -> tuple[Any, ...]:
     """Return the command that appends a response, but only to a stream that exists (Redis 6.2)."""
     return ("XADD", reply, "NOMKSTREAM", "MAXLEN", "~", LONGEST, "*", FIELD, response)
@@ -54,9 +60,16 @@ def renew(reply: str, retention: float) -> tuple[Any, ...]:
     return ("PEXPIRE", reply, max(1, int(min(retention, _LONGEST_RETENTION) * 1000)))
 
 
+def trim(reply: str, before: bytes) -> tuple[Any, ...]:
+    """Return the command that removes the entries before the one with an id."""
+    return ("XTRIM", reply, "MINID", before)
+
+
 def is_no_stream(error: Exception) -> bool:
-    """Whether an answer was refused because somebody has spoilt the key: it is another type, or its ids are used up."""
-    return str(error).startswith("WRONGTYPE") or any(text in str(error) for text in _USED_UP)
+    """Whether an answer was refused because of the key: no permission, another type, or its ids are used up."""
+    return str(error).startswith(("WRONGTYPE", "NOPERM", "No permissions", "this user has no permissions")) or any(
+        text in str(error) for text in _USED_UP
+    )
 
 
 def read(reply: str, after: bytes) -> tuple[Any, ...]:
@@ -73,12 +86,17 @@ def entries(reply: Any) -> list[tuple[bytes, list[bytes]]]:
 def responses(found: list[tuple[bytes, list[bytes]]]) -> list[bytes]:
     """Return the responses in a stream's entries; what has none is passed over."""
     # Redis gives a responder's entry as it was written: one field.
-    return [fields[1] for _, fields in found if fields[0] == FIELD]
+    return [_raw(fields[1]) for _, fields in found if _raw(fields[0]) == FIELD]
 
 
 def published(reply: Any) -> list[bytes]:
     """Return the payload of a pub/sub reply as a list of one, or of none for confirmations and the like."""
-    return [reply[2]] if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message" else []
+    return [_raw(reply[2])] if isinstance(reply, list) and len(reply) == 3 and _raw(reply[0]) == b"message" else []
+
+
+def _raw(value: Any) -> Any:
+    """Undo a decoding: a client with `decode_responses` decodes in spite of `disable_decoding` before redis-py 7."""
+    return value.encode() if isinstance(value, str) else value
 
 
 def server_address(pool: Any) -> str:
