@@ -160,6 +160,15 @@ def test_idle_costs_nothing(redis_url: str, shell: str) -> None:
         assert idle.stdout
         assert idle.stdout.readline() == "ready\n"
         process = psutil.Process(idle.pid)
+        # It is idle once it sleeps, and has not been woken for a moment.
+        calm = [time.monotonic(), process.num_ctx_switches().voluntary]
+
+        def is_calm() -> bool:
+            if process.num_ctx_switches().voluntary != calm[1]:
+                calm[:] = [time.monotonic(), process.num_ctx_switches().voluntary]
+            return time.monotonic() - calm[0] > 0.3
+
+        wait_until(is_calm, timeout=30)
         began, cpu = time.monotonic(), sum(process.cpu_times()[:2])
         switches = process.num_ctx_switches().voluntary
         # The only way to see that nothing happens is to look for a while.

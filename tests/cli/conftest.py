@@ -107,8 +107,10 @@ class Recorder:
     """Every signal that is broadcast, as version 1 sees it."""
 
     def __init__(self, url: str) -> None:
-        self._client: Any = redis.Redis.from_url(url)
-        self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
+        self._client = redis.Redis.from_url(url)
+        # redis-py's annotations end here.
+        client: Any = self._client
+        self._subscription = client.pubsub(ignore_subscribe_messages=True)
         self._subscription.subscribe("event-signal-pubsub")
         # The confirmation: from here on nothing is missed.
         self._subscription.get_message(timeout=5)

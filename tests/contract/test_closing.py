@@ -295,6 +295,7 @@ async def test_a_subscription_that_is_refused_leaves_nothing(
 async def test_a_cancellation_at_any_moment_leaves_nothing(url: str, wire: Wire, request: Any) -> None:
     """Cancel a whole life after one step of the event loop, after two, ...; close then finds everything."""
     count = request.getfixturevalue("clients") if url.startswith("redis") else lambda: 0
+    wire.stored()
     others = count()
 
     async def live(exporter: AsyncExporter, responder: AsyncResponder) -> None:

@@ -199,7 +199,7 @@ def test_events_that_are_not_legal_are_not_published():
     ("arguments", "error"),
     [
         ({"sample": "1"}, InvalidType),
-        ({"sample": True}, InvalidType),
+        ({"sample": 1.0}, InvalidType),
         ({"sample": None}, InvalidType),
         ({"tag": 1}, InvalidType),
         ({"tag": "\ud800"}, InvalidArgument),
@@ -423,6 +423,28 @@ def test_shutdown_empties_the_roster_and_a_new_one_can_be_opened():
     assert core.subs == set()
     subscribe(core, "c")
     assert core.subs == {"c"}
+
+
+def test_an_initialization_that_could_not_be_announced_is_taken_back():
+    core = exporter()
+    before = core.state
+    core.initialize(["start"], now=0.0, sent=0.0, await_count=1, timeout=5)
+    core.initialization_failed(before)
+    assert core.state is ExporterState.CREATED
+    assert (core.messages_to_send(), core.next_deadline()) == ([], None)
+    core.initialize(["stop"], now=0.0, sent=0.0)
+    assert [signal["event"] for signal in sent(core)] == ["initialization"]
+
+
+def test_another_identifier_is_taken_before_the_first_signal_and_not_after_it():
+    core = exporter(reply="one")
+    core.rename("fio-2", "two")
+    publish(core)
+    [signal] = sent(core)
+    assert (signal["publisher_id"], signal["metadata"][ENVELOPE_KEY]["reply"]) == ("fio-2", "two")
+    with pytest.raises(InvalidArgument, match="'fio-2' has published signals"):
+        core.rename("fio-3", "three")
+    assert core.publisher_id == "fio-2"
 
 
 # Waiting for subscribers
@@ -652,6 +674,29 @@ def test_a_late_answer_is_reported_and_never_counted():
     assert result(core).code is ResultCodes.SUB_FAILED
 
 
+def test_an_answer_after_the_deadline_is_late_however_busy_the_shell_was_in_between():
+    core = initialized("a", "b")
+    signal_id = publish(core, now=10.0, timeout=5)
+    core.initialize(["start"], now=10.0, sent=0.0, await_count=3, timeout=5)
+    answer(core, "a", signal_id, now=14.9)
+    answer(core, "b", signal_id, now=15.0)
+    assert [type(event) for event in events(core)] == [
+        OutcomeKnown,
+        OutcomeKnown,
+        RoundCompleted,
+        SubscriptionCompleted,
+        LateResponse,
+    ]
+    assert core.next_deadline() is None
+
+
+def test_a_subscription_after_the_deadline_is_welcome_but_the_wait_is_over():
+    core = exporter()
+    core.initialize(["start"], now=0.0, sent=0.0, await_count=1, timeout=5)
+    subscribe(core, "a", now=5.0)
+    assert events(core) == [SubscriptionCompleted(enough=False), ResponderSubscribed("a")]
+
+
 def test_an_answer_counts_only_for_the_signal_that_it_names():
     core = initialized("a")
     first, second = publish(core), publish(core)
@@ -698,24 +743,24 @@ def test_a_version_1_answer_without_an_open_round_is_late():
     assert events(core) == [LateResponse("a", "start")]
 
 
-@pytest.mark.parametrize("spoke", ["subscribed", "answered", "late", "working"])
+@pytest.mark.parametrize("spoke", ["subscribed", "answered", "late", "working", "not awaited"])
 def test_a_version_1_answer_from_who_has_spoken_version_2_never_counts(spoke):
     """Anybody can write on the version 1 channel; only who has received the signal knows its id."""
     core = initialized()
     if spoke == "subscribed":
         subscribe(core, "a", f"{1:032x}")
     core.subs = {"a"}
-    signal_id = publish(core, timeout=1)
-    if spoke == "answered":
-        answer(core, "a", signal_id)
-    elif spoke == "late":
-        core.handle_timeout(1.0, 0.0)
-        answer(core, "a", signal_id)
-    elif spoke == "working":
+    signal_id = publish(core, timeout=5, wait=spoke != "not awaited")
+    if spoke == "working":
         answer(core, "a", signal_id, None, state="working")
-    signal_id = publish(core)
+    elif spoke == "late":
+        answer(core, "a", signal_id, now=6.0)
+    elif spoke != "subscribed":
+        answer(core, "a", signal_id)
+    core.handle_timeout(6.0, 0.0)
+    signal_id = publish(core, now=7.0)
     events(core)
-    answer(core, "a", None)
+    answer(core, "a", None, now=8.0)
     [refused] = events(core)
     assert refused.reason == "no-signal-id"
     answer(core, "a", signal_id, 0)
@@ -785,14 +830,26 @@ def test_what_is_no_response_is_refused_for_a_reason():
 
 def test_fire_and_forget_ends_at_once_with_everyone_pending():
     core = initialized("a", "b")
-    signal_id = publish(core, wait=False)
+    publish(core, wait=False)
     ended = result(core)
     assert ended.ok
     assert ended.pending == {"a", "b"}
     assert ended == (0, {})
     assert core.next_deadline() is None
-    answer(core, "a", signal_id)
-    assert events(core) == [LateResponse("a", "start")]
+
+
+def test_an_answer_that_nobody_waits_for_is_counted_and_not_called_late():
+    core = exporter()
+    early = publish(core)
+    core.initialize(["start"], expected=["a"], now=0.0, sent=0.0)
+    signal_id = publish(core, wait=False)
+    events(core)
+    for name in (early, signal_id):
+        answer(core, "a", name)
+    assert events(core) == []
+    assert core.counters == {"not-awaited": 2}
+    answer(core, "a", signal_id, event="stop")
+    assert core.counters["unknown-signal"] == 1
 
 
 def test_fail_fast_ends_with_the_first_failure_and_the_others_are_pending():
@@ -845,12 +902,21 @@ def test_a_round_whose_caller_gave_up_ends_silently_and_its_answers_are_late():
 
 def test_the_memory_of_ended_rounds_is_bounded_and_older_ones_have_no_name_any_more():
     core = initialized("a", limits=Limits(max_remembered=2))
-    ids = [publish(core, wait=False) for _ in range(5)]
+    ids = [publish(core, timeout=0) for _ in range(5)]
+    core.handle_timeout(0.0, 0.0)
     assert len(core._ended) == 2
-    events(core)
     for signal_id in ids[2:4]:
         answer(core, "a", signal_id)
     assert core.counters == {"unknown-signal": 1, "late": 1}
+
+
+def test_the_memory_of_signals_that_nobody_waits_for_is_bounded():
+    core = initialized("a", limits=Limits(max_remembered=2))
+    ids = [publish(core, wait=False) for _ in range(5)]
+    assert len(core._not_awaited) == 2
+    for signal_id in ids[2:4]:
+        answer(core, "a", signal_id)
+    assert core.counters == {"unknown-signal": 1, "not-awaited": 1}
 
 
 def test_the_next_deadline_is_the_earliest_of_all():

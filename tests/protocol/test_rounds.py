@@ -32,8 +32,8 @@ from state_signals.protocol.rounds import Round
 from state_signals.protocol.states import ExporterState
 
 
-def round_of(*members: str, timeout: float | None = 20.0, max_messages: int = 100, **options) -> Round:
-    return Round("id", "start", members, now=100.0, timeout=timeout, max_messages=max_messages, **options)
+def round_of(*members: str, timeout: float | None = 20.0, max_outsiders: int = 100, **options) -> Round:
+    return Round("id", "start", members, now=100.0, timeout=timeout, max_outsiders=max_outsiders, **options)
 
 
 def answered(this: Round, *members: str, ras: int = 1) -> None:
@@ -70,7 +70,7 @@ def test_a_round_of_nobody_is_over_and_no_success():
 
 def test_the_roster_of_a_round_is_that_of_its_beginning():
     roster = {"a"}
-    this = Round("id", "start", roster, now=0.0, timeout=None, max_messages=9)
+    this = Round("id", "start", roster, now=0.0, timeout=None, max_outsiders=9)
     roster.add("b")
     assert this.pending == {"a"}
 
@@ -172,22 +172,26 @@ def test_a_report_holds_what_was_answered_and_when():
     assert (missing.ras, missing.message, missing.elapsed, missing.took) == (None, None, None, None)
 
 
+@pytest.mark.parametrize(("timeout", "deadline"), [(20.0, 120.0), (0.0, 100.0), (None, None)])
+def test_the_deadline_counts_from_publication(timeout, deadline):
+    assert round_of("a", timeout=timeout).deadline == deadline
+
+
 def test_a_round_without_a_deadline_never_expires():
-    this = round_of("a", timeout=None)
-    assert this.deadline is None
-    assert this.expire(math.inf) == []
+    assert round_of("a", timeout=None).expire(math.inf) == []
 
 
-def test_a_round_expires_at_its_deadline_and_names_who_is_missing_in_order():
+def test_a_round_expires_at_its_deadline_and_names_who_is_missing_in_order_and_once():
     this = round_of("c", "a", "b")
     assert this.expire(119.999) == []
     assert this.expire(120.0) == ["a", "b", "c"]
+    assert this.is_over
     assert this.expire(121.0) == []
 
 
 def test_messages_of_members_are_kept_and_those_of_others_up_to_a_limit():
-    this = round_of("a", "b", max_messages=2)
-    for stranger in ("x", "y", "z"):
+    this = round_of("a", "b", max_outsiders=2)
+    for stranger in ("x", "x", "y", "z"):
         assert not this.answered(stranger, 1, "hello", None, 101.0)
     this.answered("a", 1, "done", None, 101.0)
     this.answered("b", 1, None, None, 101.0)
@@ -307,7 +311,8 @@ class AnyWorld(RuleBasedStateMachine):
         self.wanted, self.patience, self.next_announcement = 0, math.inf, math.inf
         self.expected: set[str] = set()
         self.announced: OrderedDict[str, None] = OrderedDict()
-        self.ended: OrderedDict[str, str] = OrderedDict()
+        self.ended: dict[str, str] = {}
+        self.not_awaited: dict[str, str] = {}
         self.every_end: set[str] = set()
         self.speaks_v2: set[str] = set()
         self.counters: dict[str, int] = {}
@@ -356,7 +361,7 @@ class AnyWorld(RuleBasedStateMachine):
             self.open[signal_id] = Expected(event, frozenset(self.subs), deadline, min_success, fail_fast)
             self.check()
         else:
-            self.ended[signal_id] = event
+            self.not_awaited[signal_id] = event
             self.every_end.add(signal_id)
             [completed] = self.events()
             assert (completed.signal_id, completed.result.ok) == (signal_id, True)
@@ -402,6 +407,7 @@ class AnyWorld(RuleBasedStateMachine):
 
     @rule(responder=anybody, ras=rases, data=st.data())
     def answers_by_id(self, responder, ras, data):
+        self.expire()
         known = [*self.open, *list(self.every_end)[-6:], *self.announced]
         signal_id = data.draw(st.sampled_from([*sorted(known), "f" * 32, "", "not an id"]))
         event = self.event_of(signal_id)
@@ -413,12 +419,14 @@ class AnyWorld(RuleBasedStateMachine):
 
     @rule(responder=anybody, event=st.sampled_from([*EVENTS, "pause"]), ras=rases)
     def answers_as_version_1(self, responder, event, ras):
+        self.expire()
         signal_id = next((key for key in reversed(self.open) if self.open[key].event == event), None)
         counts = signal_id is not None and responder not in self.speaks_v2 and self.counts(signal_id, responder, ras)
         self.say(signal_id if counts else None, responder, event, ras=ras)
 
     @rule(responder=anybody, data=st.data())
     def subscribes(self, responder, data):
+        self.expire()
         signal_id = data.draw(st.sampled_from([None, *self.announced, *self.open, "f" * 32]))
         is_welcome = (
             self.core.state is ExporterState.INITIALIZED
@@ -438,6 +446,7 @@ class AnyWorld(RuleBasedStateMachine):
 
     @rule(responder=anybody, data=st.data())
     def reports_progress(self, responder, data):
+        self.expire()
         signal_id = data.draw(st.sampled_from([*self.open, "f" * 32]))
         if signal_id in self.open:
             self.notice_v2(responder)
@@ -445,11 +454,13 @@ class AnyWorld(RuleBasedStateMachine):
 
     @rule(data=st.sampled_from([b"", b"{}", b"[" * 1000, b'{"responder_id":"a"}']))
     def something_odd_arrives(self, data):
+        self.expire()
         self.core.message_received(data, self.now)
         self.check()
 
     @rule(responder=anybody, data=st.data())
     def answers_another_exporter(self, responder, data):
+        self.expire()
         signal_id = data.draw(st.sampled_from([None, *self.open]))
         self.say(None, responder, "start", publisher_id="fio-2", ras=1, signal_id=signal_id)
 
@@ -464,13 +475,15 @@ class AnyWorld(RuleBasedStateMachine):
             if self.is_waiting and self.next_announcement <= self.now < self.patience:
                 self.next_announcement = self.now + ANNOUNCE_INTERVAL
                 self.said += 1
-            for this in self.open.values():
-                if this.deadline is not None and this.deadline <= self.now:
-                    this.outcomes |= dict.fromkeys(this.pending, Outcome.MISSING)
+            self.expire()
             self.check()
             later = self.core.next_deadline()
             assert later is None or later > self.now
         self.now = until
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 5.0]))
+    def time_passes_while_the_shell_is_busy(self, seconds):
+        self.now += seconds
 
     # What has to hold, always
 
@@ -489,6 +502,7 @@ class AnyWorld(RuleBasedStateMachine):
     @invariant()
     def memory_stays_within_the_limits(self):
         assert len(self.core._ended) <= LIMITS.max_remembered
+        assert len(self.core._not_awaited) <= LIMITS.max_remembered
         assert len(self.core._announcements) <= LIMITS.max_remembered
         assert len(self.core._speaks_v2) <= LIMITS.max_roster
         assert set(self.core._rounds) == set(self.open)
@@ -517,6 +531,12 @@ class AnyWorld(RuleBasedStateMachine):
     @property
     def has_enough(self) -> bool:
         return len(self.subs) >= self.wanted and not self.expected & self.subs
+
+    def expire(self) -> None:
+        """Whatever it is told next, what is due comes first."""
+        for this in self.open.values():
+            if this.deadline is not None and this.deadline <= self.now:
+                this.outcomes |= dict.fromkeys(this.pending, Outcome.MISSING)
 
     def counts(self, signal_id: str, responder: str, ras: int | None) -> bool:
         return ras is not None and responder in self.open[signal_id].pending
@@ -572,10 +592,11 @@ class AnyWorld(RuleBasedStateMachine):
     def event_of(self, signal_id: str) -> str:
         if signal_id in self.open:
             return self.open[signal_id].event
-        return self.ended.get(signal_id, "start")
+        return (self.ended | self.not_awaited).get(signal_id, "start")
 
     def is_remembered(self, signal_id: str) -> bool:
-        return signal_id in self.open or signal_id in list(self.ended)[-LIMITS.max_remembered :]
+        last = slice(-LIMITS.max_remembered, None)
+        return signal_id in self.open or signal_id in [*list(self.ended)[last], *list(self.not_awaited)[last]]
 
     def notice_v2(self, responder: str) -> None:
         if len(self.speaks_v2) < LIMITS.max_roster:

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,13 +25,14 @@ from state_signals.codec import WireResponse, decode_response
 from state_signals.endpoint import DEFAULT_RETENTION
 from state_signals.exceptions import MalformedMessage
 from state_signals.messages import Signal
+from state_signals.transport.base import AsyncInbox
 from state_signals.transport.connect import async_transport
 from state_signals.transport.redis_asyncio import AsyncRedisTransport
 
 __all__ = ["Observer", "Selection", "observe"]
 
 _REMEMBERED = 10_000
-"""Signals that an answer may still be to, if answers are selected by the tag of their signal."""
+"""Signals whose answers are known to be selected, or not, by the signal's tag; and answers whose signal is awaited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,9 @@ class Observer:
         self._with_responses = responses
         self._left = count
         self._as_json = as_json
-        self._tagged: OrderedDict[object, None] = OrderedDict()
+        self._has_tag: OrderedDict[object, bool] = OrderedDict()
+        # Answers take another way than their signal, and may be faster.
+        self._undecided: deque[WireResponse] = deque(maxlen=_REMEMBERED)
         self._ended = asyncio.Event()
 
     async def run(self) -> int:
@@ -107,12 +110,11 @@ class Observer:
         streams = ResponseStreams(bystander, self._response) if self._with_responses else None
         try:
             await connected(responder.connect, self._server.connect_timeout)
-            await bystander.connect()
+            works = [self._print_signals(responder, streams)]
+            if streams is not None:
+                works += [self._print_version_1_responses(await bystander.listen_for_responses()), streams.run()]
             output.note("listening")
-            await self._until_ended(
-                self._print_signals(responder, streams),
-                *([self._print_version_1_responses(bystander), streams.run()] if streams else []),
-            )
+            await self._until_ended(*works)
         finally:
             await responder.close()
             await bystander.close()
@@ -136,8 +138,7 @@ class Observer:
             if streams is not None and self._selection.publisher_id in (None, signal.publisher_id):
                 await streams.follow(signal)
 
-    async def _print_version_1_responses(self, bystander: AsyncRedisTransport) -> None:
-        inbox = await bystander.listen_for_responses()
+    async def _print_version_1_responses(self, inbox: AsyncInbox) -> None:
         try:
             while True:
                 for data in await inbox.receive():
@@ -150,33 +151,35 @@ class Observer:
             await inbox.close()
 
     def _signal(self, signal: Signal) -> None:
-        if self._selection.tag not in (None, signal.tag):
-            return
-        self._remember(signal.id or (signal.publisher_id, signal.event))
-        if self._selection.takes(signal.publisher_id, signal.event):
+        is_tagged = self._selection.tag in (None, signal.tag)
+        if is_tagged and self._selection.takes(signal.publisher_id, signal.event):
             received = time.time()
             if self._as_json:
                 self._print(output.json_line(messages.signal_object(signal, received)))
             else:
                 self._print(messages.signal_line(signal, received))
+        if self._selection.tag is None:
+            return
+        self._has_tag[signal.id or (signal.publisher_id, signal.event)] = is_tagged
+        if len(self._has_tag) > _REMEMBERED:
+            self._has_tag.popitem(last=False)
+        for _ in range(len(self._undecided)):
+            self._response(self._undecided.popleft())
 
     def _response(self, response: WireResponse) -> None:
         if not self._selection.takes(response.publisher_id, response.event):
             return
-        answered = response.signal_id or (response.publisher_id, response.event)
-        if self._selection.tag is not None and answered not in self._tagged:
-            return
+        if self._selection.tag is not None:
+            is_tagged = self._has_tag.get(response.signal_id or (response.publisher_id, response.event))
+            if is_tagged is None:
+                self._undecided.append(response)
+            if not is_tagged:
+                return
         received = time.time()
         if self._as_json:
             self._print(output.json_line(messages.response_object(response, received)))
         else:
             self._print(messages.response_line(response, received))
-
-    def _remember(self, answered: object) -> None:
-        if self._selection.tag is not None:
-            self._tagged[answered] = None
-            if len(self._tagged) > _REMEMBERED:
-                self._tagged.popitem(last=False)
 
     def _print(self, line: str) -> None:
         if self._ended.is_set():

@@ -99,7 +99,7 @@ class Scenario:
     participants: Sequence[Participant]
     samples: int = 3
     work_seconds: float = 2.0
-    timeout: float = 6.0
+    timeout: float = 8.0
     patience: float = 20.0
 
     def names(self) -> list[str]:

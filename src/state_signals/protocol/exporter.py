@@ -295,8 +295,8 @@ class ExporterProtocol:
         return following
 
     def _expire(self, now: float) -> None:
-        for this in [each for each in self._rounds.values() if each.deadline is not None and now >= each.deadline]:
-            for responder_id in this.expire():
+        for this in list(self._rounds.values()):
+            for responder_id in this.expire(now):
                 self._events.append(OutcomeKnown(this.signal_id, responder_id, this.reports[responder_id]))
             self._settle(this, now)
         waiting = self._subscription
@@ -372,6 +372,7 @@ class ExporterProtocol:
         else:
             this = self._rounds.get(response.signal_id)
             if self._not_awaited.get(response.signal_id) == response.event:
+                self._remember_version_2(responder_id)
                 self.counters["not-awaited"] += 1
                 return
             event = this.event if this else self._ended.get(response.signal_id)

@@ -68,8 +68,10 @@ class Round:
         )
         return True
 
-    def expire(self) -> list[str]:
-        """The deadline has passed: make those missing that are pending, and return their names."""
+    def expire(self, now: float) -> list[str]:
+        """Once the deadline has passed, make those missing that are pending, and return their names."""
+        if self.deadline is None or now < self.deadline:
+            return []
         missing = sorted(self.pending)
         for responder_id in missing:
             self._end(responder_id, Report(outcome=MEMBER[MemberEvent.DEADLINE_PASSED]))

@@ -8,6 +8,8 @@ moment, an answer to an exporter that is gone is lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import queue
 import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -63,34 +65,30 @@ class _Inbox:
     def __init__(self, hub: _Hub, place: str) -> None:
         self._hub = hub
         self._place = place
-        self._arrived: deque[bytes] = deque()
-        # A signal handler may wake a receive() that it interrupts: the lock must allow that.
-        self._ready = threading.Condition(threading.RLock())
-        self._woken = self._is_closed = False
+        # None wakes. No Condition: a signal handler that interrupts its wait just before it begins would not be heard.
+        self._arrived: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._is_closed = False
         hub.attach(place, self)
 
     def put(self, data: bytes) -> None:
-        with self._ready:
-            self._arrived.append(data)
-            self._ready.notify()
+        self._arrived.put(data)
 
     def receive(self, timeout: float | None) -> Sequence[bytes]:
-        with self._ready:
-            self._ready.wait_for(lambda: self._arrived or self._woken or self._is_closed, timeout)
-            self._woken = False
-            arrived = list(self._arrived)
-            self._arrived.clear()
-        return arrived
+        if self._is_closed:
+            return []
+        arrived: list[bytes | None] = []
+        with contextlib.suppress(queue.Empty):
+            arrived.append(self._arrived.get(timeout=timeout))
+            while True:
+                arrived.append(self._arrived.get_nowait())
+        return [data for data in arrived if data is not None]
 
     def wake(self) -> None:
-        with self._ready:
-            self._woken = True
-            self._ready.notify()
+        self._arrived.put(None)
 
     def close(self) -> None:
-        self._hub.detach(self._place, self)
         self._is_closed = True
-        self.wake()
+        self._hub.detach(self._place, self)
 
 
 class _AsyncInbox:

@@ -52,8 +52,10 @@ class _Commands:
                 self._check_open()
                 connection = self._pool.get_connection()
             try:
-                self._reconnect_if_stale(connection)
                 return self._execute(connection, command)
+            except redis.ConnectionError:
+                self._check_open()
+                raise
             finally:
                 if self._idle is None and not self._is_closed:
                     self._idle = connection
@@ -86,6 +88,7 @@ class _Commands:
 
     def _execute(self, connection: Any, command: tuple[Any, ...]) -> Any:
         try:
+            self._reconnect_if_stale(connection)
             connection.send_command(*command)
             return connection.read_response(disable_decoding=True)
         except redis.ResponseError:

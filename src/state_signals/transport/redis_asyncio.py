@@ -56,7 +56,6 @@ class _Commands:
             cancellations = _Cancellations()
             if self._connection is None:
                 self._connection = await self._pool.get_connection()
-            await self._reconnect_if_stale()
             reply = await self._execute(command)
             cancellations.check()
             return reply
@@ -78,6 +77,7 @@ class _Commands:
 
     async def _execute(self, command: tuple[Any, ...]) -> Any:
         try:
+            await self._reconnect_if_stale()
             await self._connection.send_command(*command)
             return await self._connection.read_response(disable_decoding=True)
         except redis.ResponseError:
