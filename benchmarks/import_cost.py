@@ -1,6 +1,6 @@
 """What `import state_signals` costs over a bare interpreter, in milliseconds: the median of paired runs.
 
-    python benchmarks/import_cost.py [--runs N]
+python benchmarks/import_cost.py [--runs N]
 """
 
 from __future__ import annotations

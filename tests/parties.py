@@ -190,7 +190,11 @@ class Parties:
             party: Any = _Threaded(await in_thread(self.unconnected, kind, *args, **options))
         else:
             party = self.unconnected(kind, *args, **options)
-            await party.connect()
+            try:
+                await party.connect()
+            except BaseException:
+                await party.close()
+                raise
         self._made.append(party)
         return party
 

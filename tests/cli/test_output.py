@@ -89,7 +89,7 @@ def test_a_closed_stderr_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -
 def test_what_the_locale_cannot_express_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    output.make_encodable()
+    output.make_writable()
     output.print_line("ä")
     assert raw.getvalue() == b"\\xe4\n"
 

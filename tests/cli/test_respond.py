@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -78,8 +79,11 @@ async def test_what_a_command_leaves_running_does_not_hold_up_its_answer(tmp_pat
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     # It holds the command's output open until somebody writes into the pipe.
-    assert await answer(f"cat {fifo} & echo started") == Answer(1, "started")
+    action = Action("/bin/sh", f"cat {fifo} & echo started", signal_of(), 20)
+    assert await action.run() == Answer(1, "started")
+    assert not any(pipe.ended.done() for pipe in action._pipes)
     fifo.write_text("")
+    await asyncio.wait_for(asyncio.gather(*(pipe.ended for pipe in action._pipes)), 20)
 
 
 async def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path: Path) -> None:

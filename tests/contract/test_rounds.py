@@ -182,7 +182,9 @@ async def test_the_sample_arrives_as_given(parties: Parties, sample: int) -> Non
     assert (await heard.next()).sample_no == sample
 
 
-@pytest.mark.parametrize(("tag", "arrives"), [("", ""), ("nightly", "nightly"), (None, NO_TAG), ("ä\n\x00🙂", "ä\n\x00🙂")])
+@pytest.mark.parametrize(
+    ("tag", "arrives"), [("", ""), ("nightly", "nightly"), (None, NO_TAG), ("ä\n\x00🙂", "ä\n\x00🙂")]
+)
 async def test_the_tag_arrives_as_given(parties: Parties, tag: str | None, arrives: str) -> None:
     _, heard = await parties.listening()
     exporter = await parties.exporter()
@@ -284,9 +286,7 @@ async def test_before_initialize_it_warns_and_waits_for_nobody(
     assert (await heard.next()).event == "no event is illegal yet"
 
 
-async def test_after_shutdown_it_warns_and_waits_for_nobody(
-    parties: Parties, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_after_shutdown_it_warns_and_waits_for_nobody(parties: Parties, caplog: pytest.LogCaptureFixture) -> None:
     exporter, (a,) = await roster(parties, "a")
     await exporter.shutdown()
     with caplog.at_level(logging.WARNING):
@@ -317,7 +317,9 @@ async def test_events_that_are_not_legal_cannot_be_published(parties: Parties, w
 # min_success, fail_fast, on_outcome
 
 
-@pytest.mark.parametrize(("required", "ok"), [(1, True), (2, True), (3, False), (0.5, True), (0.67, False), (1.0, False)])
+@pytest.mark.parametrize(
+    ("required", "ok"), [(1, True), (2, True), (3, False), (0.5, True), (0.67, False), (1.0, False)]
+)
 async def test_min_success_is_a_count_or_a_share(parties: Parties, required: float, ok: bool) -> None:
     exporter, (a, b, c) = await roster(parties, "a", "b", "c")
     publishing = parties.task(exporter.publish_signal("start", timeout=-1, min_success=required))

@@ -420,7 +420,8 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(responder=anybody, event=st.sampled_from([*EVENTS, "pause"]), ras=rases)
     def answers_as_version_1(self, responder, event, ras):
         self.expire()
-        signal_id = next((key for key in reversed(self.open) if self.open[key].event == event), None)
+        open_rounds = (key for key, this in reversed(self.open.items()) if this.event == event and not this.is_over)
+        signal_id = next(open_rounds, None)
         counts = signal_id is not None and responder not in self.speaks_v2 and self.counts(signal_id, responder, ras)
         self.say(signal_id if counts else None, responder, event, ras=ras)
 

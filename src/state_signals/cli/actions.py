@@ -99,7 +99,7 @@ class Action:
         self._argv = (shell, "-c", command)
         self._environment = environment_for(signal)
         self._timeout = timeout
-        self._group: int | None = None
+        self._pipes: list[_Pipe] = []
         self._is_stopped = asyncio.Event()
         self._is_killed = False
 
@@ -111,19 +111,19 @@ class Action:
     async def run(self) -> Answer:
         """Run the command to its end, its own or ours. Return the answer."""
         try:
-            process, pipes = await self._start()
+            process = await self._start()
         except (OSError, ValueError) as error:
             return Answer(0, f"cannot run the command: {error}"[:_LONGEST_MESSAGE])
         why = await self._ended(process)
-        await asyncio.wait([pipe.ended for pipe in pipes], timeout=_LINGER)
+        await asyncio.wait([pipe.ended for pipe in self._pipes], timeout=_LINGER)
         if why is not None:
             return Answer(0, why)
-        return _answer(process.returncode or 0, *(pipe.last.text for pipe in pipes))
+        return _answer(process.returncode or 0, *(pipe.last.text for pipe in self._pipes))
 
-    async def _start(self) -> tuple[asyncio.subprocess.Process, list[_Pipe]]:
+    async def _start(self) -> asyncio.subprocess.Process:
         # Pipes of asyncio's own would make its wait() wait for their end, too, in some versions of Python.
         with ExitStack() as ours, ExitStack() as theirs:
-            writers, pipes = [], []
+            writers = []
             for copy_to in (1, 2):
                 reading, writing = os.pipe()
                 writers.append(theirs.enter_context(os.fdopen(writing, "wb", buffering=0)))
@@ -131,7 +131,7 @@ class Action:
                 make_pipe = functools.partial(_Pipe, copy_to)
                 transport, pipe = await asyncio.get_running_loop().connect_read_pipe(make_pipe, reader)
                 ours.callback(transport.close)
-                pipes.append(pipe)
+                self._pipes.append(pipe)
             process = await asyncio.create_subprocess_exec(
                 *self._argv,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -142,7 +142,7 @@ class Action:
             )
             # They stay open for as long as somebody writes, be it what the command leaves running.
             ours.pop_all()
-            return process, pipes
+            return process
 
     async def _ended(self, process: asyncio.subprocess.Process) -> str | None:
         """Wait for the end of a process. Return why it was ended, if it was."""

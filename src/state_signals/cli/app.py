@@ -74,7 +74,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; default: the process's.
     """
-    output.make_encodable()
+    output.make_writable()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _main_command().main(given or ["--help"], prog_name=output.PROGRAM, standalone_mode=False)

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 __all__ = [
@@ -20,11 +21,12 @@ __all__ = [
     "is_coloured",
     "is_terminal",
     "json_line",
-    "make_encodable",
+    "make_writable",
     "note",
     "print_line",
     "shortened",
     "styled",
+    "to_stderr",
 ]
 
 PROGRAM = "state-signals"
@@ -79,15 +81,16 @@ def print_line(text: str) -> None:
 
 def note(text: str) -> None:
     """Say something to the human who looks on; it is escaped here."""
-    _to_stderr(f"{PROGRAM}: {escaped(text)}")
+    to_stderr(f"{PROGRAM}: {escaped(text)}")
 
 
 def error(text: str) -> None:
     """Say why a command does not do what it was asked, as one line; it is escaped here."""
-    _to_stderr(f"{PROGRAM}: {styled('error:', 'red', sys.stderr)} {escaped(' '.join(text.split()))}")
+    to_stderr(f"{PROGRAM}: {styled('error:', 'red', sys.stderr)} {escaped(' '.join(text.split()))}")
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Write a line (escaped already) to standard error, if somebody reads that."""
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
@@ -113,10 +116,12 @@ def _without_nan(value: Any) -> Any:
     return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def make_encodable() -> None:
-    """Let the standard streams show escaped what the locale cannot express, instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
+def make_writable() -> None:
+    """Let the standard streams take everything: what the locale cannot express, escaped; into nowhere, if closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 

@@ -60,8 +60,7 @@ class RoundReporter:
 
     @staticmethod
     def _write(value: object) -> None:
-        sys.stderr.write(output.json_line(value) + "\n")
-        sys.stderr.flush()
+        output.to_stderr(output.json_line(value))
 
 
 def _as_object(event: str, result: PublishResult) -> dict[str, object]:
