@@ -251,7 +251,8 @@ class Wire:
         """The keys that are stored."""
         if self._memory:
             return [place for place in self._memory._hub._mailboxes if place.startswith("state-signals:")]
-        return [key.decode() for key in self.client.keys()]
+        names: Any = self.client.keys("*")
+        return [name.decode() for name in names]
 
     def close(self) -> None:
         if self._memory:

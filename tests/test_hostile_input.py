@@ -67,10 +67,11 @@ def in_envelope(**changes: Any) -> bytes:
     return json.dumps(SIGNAL | {"metadata": {"_state_signals": ENVELOPE | changes}}).encode()
 
 
+WRONG_IN_ENVELOPE: list[Any] = ["x", None, [], {}]
 BAD_SIGNALS = [
     *NO_MESSAGE,
     *(data for data in damaged(SIGNAL, WRONG) if b'"metadata": null' not in data),
-    *(in_envelope(**{field: value}) for field in ENVELOPE for value in ("x", None, [], {})),
+    *(in_envelope(**{field: value}) for field in ENVELOPE for value in WRONG_IN_ENVELOPE),
     in_envelope(v=1),
     in_envelope(seq=0),
     in_envelope(seq=-5),
@@ -138,6 +139,10 @@ async def test_no_signal_says_where_an_answer_is_written(redis_url: str, shell: 
     wire.close()
 
 
+WRONG_SECONDS: list[Any] = ["x", [], float("nan"), float("inf")]
+WRONG_IDS: list[Any] = [1, [], {}, True]
+
+
 async def test_nothing_but_an_answer_is_an_answer(parties: Parties, wire: Wire) -> None:
     responder, heard = await parties.listening("pcp", responder_id="pcp-1")
     exporter = await parties.exporter(publisher_id="fio-1")
@@ -163,8 +168,8 @@ async def test_nothing_but_an_answer_is_an_answer(parties: Parties, wire: Wire) 
         # No answer yet.
         json.dumps(right | {"ras": None}).encode(),
         json.dumps({**right, "state": "working"}).encode(),
-        *(json.dumps(right | {"took": value}).encode() for value in ("x", [], float("nan"), float("inf"))),
-        *(json.dumps(right | {"signal_id": value}).encode() for value in (1, [], {}, True)),
+        *(json.dumps(right | {"took": value}).encode() for value in WRONG_SECONDS),
+        *(json.dumps(right | {"signal_id": value}).encode() for value in WRONG_IDS),
         json.dumps(right | {"message": "x" * 10_000_000}).encode(),
         # Ghosts: an answer to an announcement that was never made.
         json.dumps(right | {"responder_id": "ghost", "event": "initialization"}).encode(),

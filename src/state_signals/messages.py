@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from state_signals.exceptions import InvalidType
-from state_signals.results import Outcome, PublishResult, Report, ResultCodes  # moving
 
 __all__ = [
     "INITIALIZATION",
@@ -20,12 +19,8 @@ __all__ = [
     "RESERVED_EVENTS",
     "SHUTDOWN",
     "Envelope",
-    "Outcome",
-    "PublishResult",
     "Receipt",
-    "Report",
     "Response",
-    "ResultCodes",
     "Signal",
 ]
 

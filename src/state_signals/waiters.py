@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from state_signals.exceptions import TransportError
+from state_signals.exceptions import Closed, TransportError
 from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
 from state_signals.results import Report
 
@@ -17,7 +17,7 @@ SUBSCRIPTION = "subscription"
 
 
 class _Queue(Protocol):
-    def put_nowait(self, item: Event | TransportError, /) -> None: ...
+    def put_nowait(self, item: Event | TransportError | Closed, /) -> None: ...
 
 
 _AnyQueue = TypeVar("_AnyQueue", bound=_Queue)
@@ -62,7 +62,7 @@ class Waiters(Generic[_AnyQueue]):
         if waiter is not None and (waiter.on_outcome or not isinstance(event, OutcomeKnown)):
             waiter.news.put_nowait(event)
 
-    def fail(self, error: TransportError) -> None:
+    def fail(self, error: TransportError | Closed) -> None:
         """Tell all that nothing will come any more."""
         for waiter in list(self._waiters.values()):
             waiter.news.put_nowait(error)

@@ -150,12 +150,12 @@ async def test_both_locks_hold_together(parties: Parties) -> None:
     assert (await heard.next()).event == "stop"
 
 
-# on() and run()
+# The functions of a responder, and running it
 
 
 async def test_run_calls_the_function_of_each_event(parties: Parties) -> None:
     calls: list[tuple[str, str]] = []
-    on = {
+    on: dict[str | None, Any] = {
         "start": lambda signal: calls.append(("start", signal.tag)),
         "stop": lambda signal: calls.append(("stop", signal.tag)),
     }

@@ -174,7 +174,7 @@ async def test_shutdown_before_initialize_works(parties: Parties, wire: Wire) ->
 
 async def test_init_listener_is_alive_from_initialize_to_shutdown(parties: Parties) -> None:
     exporter = await parties.exporter()
-    assert exporter.init_listener is None
+    assert not exporter.init_listener
     await exporter.initialize(EVENTS)
     assert exporter.init_listener.is_alive()
     await exporter.shutdown()

@@ -104,7 +104,8 @@ async def test_the_stream_of_answers_holds_json_with_what_version_2_adds(parties
     signal = await heard.next()
     await responder.srespond(signal, 1, "here")
     await eventually(lambda: exporter.subs)
-    (_, opening), (_, entry) = wire.client.xrange("state-signals:{fio-1}:responses")
+    entries: Any = wire.client.xrange("state-signals:{fio-1}:responses")
+    (_, opening), (_, entry) = entries
     assert b"r" not in opening
     assert list(entry) == [b"r"]
     answer = json.loads(entry[b"r"])

@@ -30,7 +30,7 @@ __all__ = ["SignalExporter"]
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted)
 
 
-_News = asyncio.Queue[Event | TransportError]
+_News = asyncio.Queue[Event | TransportError | Closed]
 
 
 class SignalExporter(ExporterEndpoint):
@@ -309,7 +309,8 @@ class SignalExporter(ExporterEndpoint):
             return
         try:
             if not self._closed and self._core.state is ExporterState.INITIALIZED:
-                await self.shutdown()
+                # With its tag, so that responders that are locked to that hear of it.
+                await self.shutdown(self._core.tag)
         except (TransportError, Closed) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
@@ -412,7 +413,7 @@ class SignalExporter(ExporterEndpoint):
                     async with self._sending:
                         await self._send()
                 continue
-            if isinstance(news, TransportError):
+            if isinstance(news, TransportError | Closed):
                 raise news
             if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
                 returned = waiter.on_outcome(news.responder_id, news.report)

@@ -51,6 +51,7 @@ class ExporterProtocol:
         runner_host: host that it says it runs on.
         subs: the roster; assignable.
         legal_events: the events that may be published; None before `initialize`.
+        tag: the tag of the last `initialize`; None if it had none.
         counters: how often each kind of message arrived that was not a first answer to an open round.
     """
 
@@ -70,6 +71,7 @@ class ExporterProtocol:
         self.runner_host = runner_host
         self.subs: set[str] = set()
         self.legal_events: list[str] | None = None
+        self.tag: str | None = None
         self.state = ExporterState.CREATED
         self.counters: Counter[str] = Counter()
         self._reply = reply
@@ -114,6 +116,7 @@ class ExporterProtocol:
         following = self._next_state(ExporterAction.INITIALIZE)
         self._announce(tag, sent)
         self.state = following
+        self.tag = tag
         self.legal_events = events
         self.subs.update(names)
         self._expected.update(names)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from state_signals.arguments import check_min_success, seconds
 from state_signals.protocol.states import MEMBER, MemberEvent
 from state_signals.results import Outcome, PublishResult, Report
 
-__all__ = ["Round", "check_min_success", "seconds"]  # moving
+__all__ = ["Round"]
 
 
 class Round:

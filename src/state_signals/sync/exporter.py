@@ -33,7 +33,7 @@ _LONGEST_WAIT = 86_400.0
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted)
 
 
-_News = queue.SimpleQueue[Event | TransportError]
+_News = queue.SimpleQueue[Event | TransportError | Closed]
 
 
 class SignalExporter(ExporterEndpoint):
@@ -224,6 +224,8 @@ class SignalExporter(ExporterEndpoint):
                 )
                 waiter = self._waiters.add(signal_id, on_outcome)
             try:
+                # A signal handler may have closed it before there was somebody to tell.
+                self._check_usable()
                 self._send()
             except BaseException:
                 self._forget(signal_id)
@@ -305,7 +307,8 @@ class SignalExporter(ExporterEndpoint):
             return
         try:
             if not self._closed and self._core.state is ExporterState.INITIALIZED:
-                self.shutdown()
+                # With its tag, so that responders that are locked to that hear of it.
+                self.shutdown(self._core.tag)
         except (TransportError, Closed) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
@@ -314,6 +317,8 @@ class SignalExporter(ExporterEndpoint):
             with self._lock:
                 self._core.close(time.monotonic())
             self._tell_waiters()
+            with self._lock:
+                self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
             self._transport.close()
 
     def __enter__(self) -> Self:
@@ -437,7 +442,7 @@ class SignalExporter(ExporterEndpoint):
                     with self._sending:
                         self._send()
                 continue
-            if isinstance(news, TransportError):
+            if isinstance(news, TransportError | Closed):
                 raise news
             if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
                 waiter.on_outcome(news.responder_id, news.report)

@@ -88,6 +88,7 @@ class _Inbox:
 
     def close(self) -> None:
         self._is_closed = True
+        self.wake()
         self._hub.detach(self._place, self)
 
 
