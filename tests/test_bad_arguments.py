@@ -49,6 +49,8 @@ PUBLISH: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"timeout": -2}, InvalidArgument, "timeout must not be negative"),
     ({"timeout": float("nan")}, InvalidArgument, "timeout"),
     ({"timeout": timedelta(seconds=-5)}, InvalidArgument, "timeout"),
+    ({"timeout": 10**400}, InvalidArgument, "timeout is beyond"),
+    ({"on_outcome": "print"}, InvalidType, "on_outcome must be a function, not str"),
     ({"min_success": "1"}, InvalidType, "min_success"),
     ({"min_success": True}, InvalidType, "min_success"),
     ({"min_success": -1}, InvalidArgument, "min_success"),
@@ -188,6 +190,10 @@ async def test_srespond_locks_and_attributes_refuse(parties: Parties) -> None:
         responder.lock_tag(None)
     with pytest.raises(InvalidType, match="responder_id must be str"):
         responder.responder_id = 3
+    with pytest.raises(InvalidType, match="must be a function"):
+        responder.on("start")("vmstat")
+    with pytest.raises(InvalidType, match="tag must be str"):
+        await exporter.shutdown(tag=3)
     with pytest.raises(InvalidType, match="subs must be a list"):
         exporter.subs = "pcp"
     with pytest.raises(InvalidType, match="legal_events must be a list"):

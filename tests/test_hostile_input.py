@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.parties import Parties, Wire, eventually
 
@@ -203,3 +205,65 @@ async def test_a_late_answer_counts_for_nothing(parties: Parties, wire: Wire, ca
     assert not round_.done()
     await responder.srespond(await heard.next("start"), 0)
     assert (await asyncio.wait_for(round_, 20)).code == 1
+
+
+async def test_a_flood_of_late_answers_is_told_in_few_lines(
+    parties: Parties, wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter = await parties.exporter(publisher_id="fio-1")
+    await exporter.initialize(["start"], expected_resps=["pcp-1"])
+    signal_id = (await exporter.publish_signal("start", timeout=0)).signal_id
+    caplog.clear()
+    for number in range(500):
+        answer = RESPONSE | {"responder_id": f"pcp-{number}", "signal_id": signal_id}
+        wire.say_to_stream("fio-1", json.dumps(answer).encode())
+    await eventually(lambda: exporter.counters.get("late") == 500, "500 late answers")
+    # Enough to name those that are late in earnest.
+    assert 5 < len(caplog.messages) < 50
+
+
+@pytest.mark.parametrize("spoil", ["another type", "used-up ids"])
+async def test_a_spoilt_stream_of_responses_does_not_end_a_responder(redis_url: str, shell: str, spoil: str) -> None:
+    parties, wire = Parties(shell, redis_url), Wire(redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        key = "state-signals:{fio-1}:responses"
+        if spoil == "another type":
+            client.set(key, "a text")
+        else:
+            client.xadd(key, {"x": "1"}, id=f"{2**64 - 1}-{2**64 - 1}")
+        heard: list[str] = []
+        await parties.running("pcp", {None: lambda signal: heard.append(signal.event)})
+        wire.say_signal(in_envelope(reply=key))
+        wire.say_signal(json.dumps(SIGNAL | {"event": "good"}).encode())
+        await eventually(lambda: heard == ["start", "good"], "the signal after it")
+        assert client.type(key) == (b"string" if spoil == "another type" else b"stream")
+    await parties.close()
+    wire.close()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*SIGNAL, *RESPONSE, "_state_signals", *ENVELOPE]), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode()), max_size=20))
+async def test_whatever_is_said_listeners_live_and_good_messages_arrive(
+    parties: Parties, wire: Wire, said: list[bytes]
+) -> None:
+    responder, heard = await parties.listening()
+    exporter = await parties.exporter()
+    await exporter.initialize(["start"])
+    for data in said:
+        wire.say_signal(data)
+        wire.say_response(data)
+        wire.say_to_stream(exporter.pub_id, data)
+    await responder.srespond(await heard.next("initialization"))
+    await eventually(lambda: exporter.subs == {responder.responder_id}, "the subscription")
+    await exporter.close()
+    await responder.close()

@@ -45,6 +45,8 @@ class Handlers:
         places: tuple[str | None, ...] = events or (None,)
 
         def register(handler: _Handler) -> _Handler:
+            if not callable(handler):
+                raise InvalidType(f"what acts on a signal must be a function, not {type(handler).__name__}")
             if not self._can_await and inspect.iscoroutinefunction(handler):
                 name = getattr(handler, "__name__", repr(handler))
                 raise InvalidType(f"{name:.80} is async, which needs the responder of state_signals.asyncio")

@@ -71,7 +71,9 @@ async def test_it_is_used_and_never_closed(parties_of: Parties, settings: dict[s
         exporter = await parties.exporter(existing_redis_conn=client)
         assert exporter.redis is client
         assert exporter.conn_type == "existing"
-        await parties.running(existing_redis_conn=client, on={"start": lambda signal: next(iter(signal.metadata))})
+        await parties.running(
+            existing_redis_conn=client, on={"start": lambda signal: next(iter(signal.metadata or ()))}
+        )
         assert await exporter.initialize_and_wait(1, EVENTS, timeout=20) == 0
         await a_round(exporter)
         await parties.close()
