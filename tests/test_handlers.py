@@ -126,8 +126,10 @@ def test_raising_is_failure_and_the_error_is_the_message():
 
 
 @given(st.lists(st.text(max_size=4) | st.sampled_from(["\ud800", "\udcff"])).map("".join))
-def test_whatever_an_error_says_can_be_sent(text):
+def test_whatever_an_error_says_can_be_sent_and_printed(text):
     ras, message = Handlers.failure(ValueError(text))
+    assert message is not None
+    assert message.encode()
     assert encode_response(Response("r", "p", "start", ras, message))
 
 

@@ -124,6 +124,22 @@ if sys.argv[2] == "listening":
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_an_asyncio_program_that_just_ends_ends(redis_url: str) -> None:
+    script = """
+import asyncio, sys
+from state_signals.asyncio import SignalExporter, SignalResponder
+async def main():
+    responder = SignalResponder(url=sys.argv[1])
+    await responder.connect()
+    running = asyncio.create_task(responder.run())
+    exporter = SignalExporter("fio", url=sys.argv[1])
+    assert await exporter.initialize_and_wait(1, ["start"]) == 0
+asyncio.run(main())
+"""
+    done = run_script(script, redis_url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 CPU_OF_IDLE = {
     "sync": """
 import sys, threading, time, state_signals

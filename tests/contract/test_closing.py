@@ -193,13 +193,13 @@ def on_sigusr1() -> Iterator[Callable[[Callable[[], object]], None]]:
     signal.signal(signal.SIGUSR1, previous)
 
 
-def when(condition: Callable[[], object]) -> threading.Thread:
-    """Send SIGUSR1 to this process once a condition holds."""
+def when(condition: Callable[[], object], number: int = signal.SIGUSR1) -> threading.Thread:
+    """Send a signal to this process once a condition holds."""
 
     def send() -> None:
         while not condition():
             threading.Event().wait(0.002)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=send)
     thread.start()
@@ -379,3 +379,31 @@ def test_a_signal_handler_may_close_just_before_the_round_is_waited_for(
     monkeypatch.setattr(exporter._core, "publish", interrupted)
     with pytest.raises(Closed):
         exporter.publish_signal("start", timeout=-1)
+
+
+async def test_run_gives_sigterm_back(url: str) -> None:
+    previous = signal.signal(signal.SIGTERM, mine := lambda *_: None)
+    try:
+        async with AsyncResponder(url=url) as first, AsyncResponder(url=url) as second:
+            runs = [asyncio.create_task(responder.run()) for responder in (first, second)]
+            await eventually(lambda: signal.getsignal(signal.SIGTERM) is not mine)
+            await second.close()
+            await runs[1]
+            assert signal.getsignal(signal.SIGTERM) is not mine
+            os.kill(os.getpid(), signal.SIGTERM)
+            await runs[0]
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def test_run_in_the_main_thread_gives_sigterm_back(url: str) -> None:
+    previous = signal.signal(signal.SIGTERM, mine := lambda *_: None)
+    try:
+        with SignalResponder(url=url) as responder:
+            sender = when(lambda: responder._reader is not None, signal.SIGTERM)
+            responder.run()
+            sender.join()
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, previous)
