@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -12,6 +13,19 @@ import redis
 
 from state_signals.server import EmbeddedServer
 from tests.parties import Parties, Wire
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a test does to the package's loggers: the command line, run in this process, sets them up."""
+    loggers = [
+        logging.getLogger(name) for name in ("state_signals", "state_signals.exporter", "state_signals.responder")
+    ]
+    before = [(each.handlers[:], each.propagate, each.level, each.disabled) for each in loggers]
+    yield
+    for each, state in zip(loggers, before, strict=True):
+        each.handlers[:], each.propagate, level, each.disabled = state
+        each.setLevel(level)
 
 
 @pytest.fixture(scope="session")

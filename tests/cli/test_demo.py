@@ -195,18 +195,6 @@ def test_an_interrupted_demo_leaves_nothing(directory, number):
     assert_gone(demo)
 
 
-@pytest.mark.parametrize("after", [0.1, 0.3, 0.5, 0.8, 1.2])
-def test_interrupted_while_it_starts(directory, after):
-    demo = Demo(directory)
-    time.sleep(after)
-    demo.process.send_signal(signal.SIGINT)
-    code, *_ = demo.end()
-    # Before Python has started, Ctrl-C is nobody's business but the system's.
-    assert code in (130, -signal.SIGINT)
-    _, alive = psutil.wait_procs(demo.seen, timeout=3)
-    assert alive == []
-
-
 def test_a_killed_demo_leaves_no_process(directory, redis_url):
     demo = Demo(directory, "--json", "--url", redis_url)
     demo.line()
