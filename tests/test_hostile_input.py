@@ -218,6 +218,8 @@ async def test_a_flood_of_late_answers_is_told_in_few_lines(
         answer = RESPONSE | {"responder_id": f"pcp-{number}", "signal_id": signal_id}
         wire.say_to_stream("fio-1", json.dumps(answer).encode())
     await eventually(lambda: exporter.counters.get("late") == 500, "500 late answers")
+    # It is logged by when close() returns.
+    await exporter.close()
     # Enough to name those that are late in earnest.
     assert 5 < len(caplog.messages) < 50
 
@@ -239,6 +241,22 @@ async def test_a_spoilt_stream_of_responses_does_not_end_a_responder(redis_url: 
         assert client.type(key) == (b"string" if spoil == "another type" else b"stream")
     await parties.close()
     wire.close()
+
+
+async def test_a_spoilt_stream_of_responses_does_not_end_its_exporter(redis_url: str, shell: str) -> None:
+    parties = Parties(shell, redis_url)
+    await parties.running()
+    exporter = await parties.exporter(publisher_id="fio-1")
+    assert await exporter.initialize_and_wait(1, ["start"], timeout=20) == 0
+    with redis.Redis.from_url(redis_url) as client:
+        # The first makes the exporter ask for more, the second is what it finds.
+        pipeline = client.pipeline(transaction=False)
+        pipeline.xadd("state-signals:{fio-1}:responses", {"x": "1"})
+        pipeline.set("state-signals:{fio-1}:responses", "a text")
+        pipeline.execute()
+        await eventually(lambda: client.type("state-signals:{fio-1}:responses") == b"stream", "the repair")
+    assert (await exporter.publish_signal("start", timeout=20)).ok
+    await parties.close()
 
 
 _JSON = st.recursive(

@@ -84,7 +84,6 @@ class _Commands:
                 connection.disconnect()
         except redis.ConnectionError:
             connection.disconnect()
-        connection.connect()
 
     def _execute(self, connection: Any, command: tuple[Any, ...]) -> Any:
         try:
@@ -196,7 +195,14 @@ class _Collection(_Inbox):
 
     def _take(self) -> list[bytes]:
         self._is_asked = False
-        found = streams.entries(self._connection.read_response(disable_decoding=True))
+        try:
+            found = streams.entries(self._connection.read_response(disable_decoding=True))
+        except redis.ResponseError as error:
+            if not streams.is_another_type(error):
+                raise
+            # The key is ours: whoever has put something else there must not end the exporter.
+            self._last = self._transport.create(self._key)
+            return []
         if not found:
             return []
         self._last = found[-1][0]

@@ -73,7 +73,6 @@ class _Commands:
         reader = self._connection._reader  # noqa: SLF001 - redis-py's own look may wait
         if reader is not None and reader.at_eof():
             await self._connection.disconnect(nowait=True)
-        await self._connection.connect()
 
     async def _execute(self, command: tuple[Any, ...]) -> Any:
         try:
@@ -160,7 +159,15 @@ class _Collection(_Inbox):
             await self._connection.send_command(*streams.read(self._key, self._last))
             self._is_asked = True
             cancellations.check()
-        reply = await self._read()
+        try:
+            reply = await self._read()
+        except redis.ResponseError as error:
+            if not streams.is_another_type(error):
+                raise
+            # The key is ours: whoever has put something else there must not end the exporter.
+            self._is_asked = False
+            self._last = await self._transport.create(self._key)
+            return []
         self._is_asked = False
         found = streams.entries(reply)
         if not found:

@@ -11,6 +11,7 @@ __all__ = [
     "append",
     "create",
     "entries",
+    "is_another_type",
     "is_no_stream",
     "published",
     "read",
@@ -63,6 +64,11 @@ def renew(reply: str, retention: float) -> tuple[Any, ...]:
 def trim(reply: str, before: bytes) -> tuple[Any, ...]:
     """Return the command that removes the entries before the one with an id."""
     return ("XTRIM", reply, "MINID", before)
+
+
+def is_another_type(error: Exception) -> bool:
+    """Whether a command was refused because somebody has put something else where the stream was."""
+    return str(error).startswith("WRONGTYPE")
 
 
 def is_no_stream(error: Exception) -> bool:
