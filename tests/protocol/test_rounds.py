@@ -260,7 +260,18 @@ anybody = st.sampled_from([*MEMBERS * 4, "stranger-1", "stranger-2", "stranger-3
 rosters = st.sets(st.sampled_from(MEMBERS), min_size=1)
 rases = st.sampled_from([1, 1, 1, 0, 2, None])
 durations = st.sampled_from([0, 1, 3, 3, -1, None])
+manners = st.sampled_from(
+    [*["by id"] * 4, *["as version 1"] * 3, "working", "to another exporter", "by id, but of another event"]
+)
 REFUSALS = {"no-signal-id", "unknown-signal", "roster-full", "not-json", "missing-field", "too-deep"}
+answers = st.lists(st.tuples(anybody, manners, rases), max_size=8)
+publications = st.tuples(
+    st.sampled_from(EVENTS),
+    durations,
+    st.sampled_from([None, None, None, 0, 1, 2, 4]),
+    st.booleans(),
+    st.sampled_from([True, True, True, False]),
+)
 
 
 @dataclass
@@ -346,14 +357,13 @@ class AnyWorld(RuleBasedStateMachine):
         self.check()
         assert not (self.is_waiting and count is not None and self.has_enough)
 
-    @rule(
-        event=st.sampled_from(EVENTS),
-        timeout=durations,
-        min_success=st.sampled_from([None, None, None, 0, 1, 2, 4]),
-        fail_fast=st.booleans(),
-        wait=st.sampled_from([True, True, True, False]),
-    )
-    def publish(self, event, timeout, min_success, fail_fast, wait):
+    @rule(publications=st.lists(publications, min_size=1, max_size=3), answers=answers, data=st.data())
+    def publishes_and_is_answered(self, publications, answers, data):
+        for publication in publications:
+            self.publish(*publication)
+        self.responders_answer(answers, data)
+
+    def publish(self, event: str, timeout: float | None, min_success: int | None, fail_fast: bool, wait: bool) -> None:
         signal_id = self.core.publish(
             event, timeout=timeout, min_success=min_success, fail_fast=fail_fast, wait=wait, now=self.now, sent=0.0
         )
@@ -370,7 +380,6 @@ class AnyWorld(RuleBasedStateMachine):
             members = self.subs if self.core.state is ExporterState.INITIALIZED else set()
             assert completed.result.pending == members
 
-    @precondition(lambda self: self.core.state is ExporterState.INITIALIZED)
     @rule()
     def nothing_is_sent_if_anything_is_wrong(self):
         for wrong in ({"event": "pause"}, {"event": "shutdown"}, {"event": "start", "metadata": {"a": {1}}}):
@@ -392,8 +401,8 @@ class AnyWorld(RuleBasedStateMachine):
             self.end(signal_id)
         self.check()
 
-    @rule(begins_again=st.sampled_from([True, True, True, False]), expected=rosters)
-    def shutdown(self, begins_again, expected):
+    @rule(expected=rosters, late=anybody)
+    def shutdown_and_begin_again(self, expected, late):
         self.core.shutdown(now=self.now, sent=0.0)
         self.said += 1
         events = self.events()
@@ -406,66 +415,54 @@ class AnyWorld(RuleBasedStateMachine):
         self.is_waiting = False
         self.subs = set()
         self.expected = set()
-        if begins_again:
-            self.begin(expected)
+        self.publish("anything", 1, None, False, True)
+        self.subscribe(late, None)
+        assert self.core.subs == set()
+        self.begin(expected)
 
     # What arrives
 
-    @rule(responder=anybody, ras=rases, data=st.data())
-    def answers_by_id(self, responder, ras, data):
+    @precondition(lambda self: self.open)
+    @rule(answers=answers, data=st.data())
+    def responders_answer(self, answers, data):
+        for responder, manner, ras in answers:
+            self.expire()
+            signal_id = data.draw(st.sampled_from(list(self.open))) if self.open else "f" * 32
+            event = self.event_of(signal_id)
+            if manner == "by id":
+                self.answer_by_id(responder, signal_id, event, ras)
+            elif manner == "as version 1":
+                self.answer_as_version_1(responder, event, ras)
+            elif manner == "working":
+                if self.is_open(signal_id):
+                    self.notice_v2(responder)
+                self.say(None, responder, event, signal_id=signal_id, ras=ras, state="working")
+            elif manner == "to another exporter":
+                self.say(None, responder, event, signal_id=signal_id, ras=ras, publisher_id="fio-2")
+                self.say(None, responder, event, ras=ras, publisher_id="fio-2")
+            else:
+                self.answer_by_id(responder, signal_id, "stop" if event == "start" else "start", ras)
+
+    @rule(responder=anybody, ras=rases, event=st.sampled_from([*EVENTS, "pause"]), data=st.data())
+    def somebody_answers_what_is_not_open(self, responder, ras, event, data):
         self.expire()
-        known = [*list(self.open) * 4, *list(self.every_end)[-6:], *self.announced]
+        known = [*list(self.every_end)[-6:], *self.announced]
         signal_id = data.draw(st.sampled_from([*known, "f" * 32, "not an id"]))
-        event = self.event_of(signal_id)
-        named = data.draw(st.sampled_from([event] * 6 + [*EVENTS, "pause"]))
-        counts = signal_id in self.open and named == event and self.counts(signal_id, responder, ras)
-        if named == event and self.is_remembered(signal_id):
-            self.notice_v2(responder)
-        self.say(signal_id if counts else None, responder, named, ras=ras, signal_id=signal_id, sent=0.0, took=0.0)
-
-    @rule(responder=anybody, event=st.sampled_from([*EVENTS * 3, "pause"]), ras=rases)
-    def answers_as_version_1(self, responder, event, ras):
-        self.expire()
-        named = (key for key in reversed(self.open) if self.is_open(key) and self.open[key].event == event)
-        signal_id = next(named, None)
-        counts = signal_id is not None and responder not in self.speaks_v2 and self.counts(signal_id, responder, ras)
-        self.say(signal_id if counts else None, responder, event, ras=ras)
+        self.answer_by_id(responder, signal_id, data.draw(st.sampled_from([self.event_of(signal_id), event])), ras)
+        self.answer_as_version_1(responder, event, ras)
 
     @rule(responder=anybody, data=st.data())
-    def subscribes(self, responder, data):
+    def somebody_subscribes(self, responder, data):
+        self.subscribe(responder, data.draw(st.sampled_from([None, *self.announced, *self.open, "f" * 32])))
+        assert not (self.is_waiting and responder in self.subs and self.has_enough)
+
+    @rule(data=st.sampled_from([b"", b"{}", b"[" * 1000, b'{"responder_id":"a"}']))
+    def something_odd_arrives(self, data):
         self.expire()
-        signal_id = data.draw(st.sampled_from([None, *self.announced, *self.open, "f" * 32]))
-        is_welcome = (
-            self.core.state is ExporterState.INITIALIZED
-            and (signal_id is None or signal_id in self.announced)
-            and (responder in self.subs or len(self.subs) < LIMITS.max_roster)
-        )
-        if is_welcome:
-            self.subs.add(responder)
-            self.expected.discard(responder)
-            if signal_id is not None:
-                self.notice_v2(responder)
         before = sum(self.core.counters.values())
-        self.receive(responder, INITIALIZATION, signal_id=signal_id)
-        assert sum(self.core.counters.values()) - before == (not is_welcome)
+        self.core.message_received(data, self.now)
+        assert sum(self.core.counters.values()) - before == 1
         self.check()
-        assert not (self.is_waiting and is_welcome and self.has_enough)
-
-    @rule(responder=anybody, data=st.data())
-    def reports_progress(self, responder, data):
-        self.expire()
-        signal_id = data.draw(st.sampled_from([*self.open, "f" * 32]))
-        if self.is_open(signal_id):
-            self.notice_v2(responder)
-        self.say(None, responder, self.event_of(signal_id), signal_id=signal_id, ras=1, state="working")
-
-    @rule(responder=anybody, odd=st.sampled_from([b"", b"{}", b"[" * 1000, b'{"responder_id":"a"}']))
-    def something_arrives_that_is_for_nobody_or_for_another_exporter(self, responder, odd):
-        self.expire()
-        self.core.message_received(odd, self.now)
-        self.check()
-        for signal_id in [None, *self.open]:
-            self.say(None, responder, "start", publisher_id="fio-2", ras=1, signal_id=signal_id)
 
     # Time
 
@@ -534,6 +531,36 @@ class AnyWorld(RuleBasedStateMachine):
     @property
     def has_enough(self) -> bool:
         return len(self.subs) >= self.wanted and not self.expected & self.subs
+
+    def answer_by_id(self, responder: str, signal_id: str, event: str, ras: int | None) -> None:
+        is_ours = event == self.event_of(signal_id)
+        counts = is_ours and self.is_open(signal_id) and self.counts(signal_id, responder, ras)
+        if is_ours and self.is_remembered(signal_id):
+            self.notice_v2(responder)
+        self.say(signal_id if counts else None, responder, event, ras=ras, signal_id=signal_id, sent=0.0, took=0.0)
+
+    def answer_as_version_1(self, responder: str, event: str, ras: int | None) -> None:
+        of_event = (each for each in reversed(self.open) if self.is_open(each) and self.open[each].event == event)
+        signal_id = next(of_event, None)
+        counts = signal_id is not None and responder not in self.speaks_v2 and self.counts(signal_id, responder, ras)
+        self.say(signal_id if counts else None, responder, event, ras=ras)
+
+    def subscribe(self, responder: str, signal_id: str | None) -> None:
+        self.expire()
+        is_welcome = (
+            self.core.state is ExporterState.INITIALIZED
+            and (signal_id is None or signal_id in self.announced)
+            and (responder in self.subs or len(self.subs) < LIMITS.max_roster)
+        )
+        if is_welcome:
+            self.subs.add(responder)
+            self.expected.discard(responder)
+            if signal_id is not None:
+                self.notice_v2(responder)
+        before = sum(self.core.counters.values())
+        self.receive(responder, INITIALIZATION, signal_id=signal_id)
+        assert sum(self.core.counters.values()) - before == (not is_welcome)
+        self.check()
 
     def expire(self) -> None:
         """Whatever it is told next, what is due comes first."""
