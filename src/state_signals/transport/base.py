@@ -1,18 +1,66 @@
 """The contract of a transport, for threads and for asyncio.
 
-A transport stands for one server and one namespace. It moves bytes and knows nothing of what they mean. Every method
-that talks to the server raises `TransportError`, and nothing else, when that does not work; the message says what was
-being done, to which server (password hidden), why it failed, and what to try.
+A transport stands for one server (or Cluster, or Sentinel group) and one namespace. It moves commands and bytes and
+knows nothing of what they mean; `state_signals.transport.commands` does. Every method that talks to the server raises
+`ServerUnreachable` when there is no connection or no reply in time, `ServerRefused` when the server will not have us at
+all (wrong password), and nothing else; the message says what was being done, to which server (password hidden), why it
+failed, and what to try.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from state_signals.transport.keys import Keys
 
-__all__ = ["AsyncInbox", "AsyncTransport", "Inbox", "Transport"]
+__all__ = [
+    "IDLE",
+    "TIMEOUT",
+    "AsyncCollection",
+    "AsyncInbox",
+    "AsyncTransport",
+    "Batch",
+    "Collection",
+    "Inbox",
+    "Refusal",
+    "Transport",
+]
+
+TIMEOUT = 5.0
+"""Seconds after which a server that does not react counts as out of reach."""
+
+IDLE = 5.0
+"""Seconds of silence after which an inbox makes sure that its connection still lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Commands that go out in one write.
+
+    Attributes:
+        key: a key of theirs; in a Cluster it says to which node they go.
+        commands: each a tuple of text, bytes and numbers.
+        is_atomic: carry them out in one step (`MULTI`, `EXEC`).
+    """
+
+    key: str
+    commands: tuple[tuple[str | bytes | int | float, ...], ...]
+    is_atomic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A server's error in place of a reply.
+
+    Attributes:
+        kind: its first word, such as `WRONGTYPE`; `NOPERM` for a missing permission, `ERR` if it has no kind.
+        text: all that the server says.
+    """
+
+    kind: str
+    text: str
 
 
 class Inbox(Protocol):
@@ -21,7 +69,11 @@ class Inbox(Protocol):
     def receive(self, timeout: float | None) -> Sequence[bytes]:
         """Return what has arrived, oldest first; wait up to `timeout` seconds (None: for ever) for the first of it.
 
-        Empty when the time is up, after `wake()`, and from then on after `close()`.
+        Empty when the time is up, after `wake()`, and from then on after `close()`. A connection that is silent for
+        `IDLE` is tried, and counts as lost if the server does not react within `TIMEOUT`.
+
+        Raises:
+            ServerUnreachable: once the connection is lost; what follows is `close()`, and another inbox.
         """
 
     def wake(self) -> None:
@@ -31,6 +83,16 @@ class Inbox(Protocol):
         """Give back the connection. Not while another thread is in `receive()`."""
 
 
+class Collection(Inbox, Protocol):
+    """The inbox of a stream's entries.
+
+    Attributes:
+        last: id of the newest entry that `receive` has returned, or was told to read after.
+    """
+
+    last: bytes
+
+
 class Transport(Protocol):
     """One server, for threads."""
 
@@ -38,26 +100,26 @@ class Transport(Protocol):
     address: str
     client: Any
 
-    def connect(self) -> None:
+    def connect(self, timeout: float = TIMEOUT) -> None:
         """Make sure that the server answers. One attempt."""
 
-    def broadcast(self, publisher_id: str, signal: bytes) -> None:
-        """Send a signal to every responder, and keep what belongs to its exporter from expiring."""
+    def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
+        """Send commands once, and return a reply for each, a `Refusal` where there is an error.
 
-    def answer(self, response: bytes, reply: str | None) -> None:
-        """Send a response to the stream `reply`, where it is lost if that is gone, or else to the version 1 channel."""
+        An atomic batch that is refused as a whole has a `Refusal` for each command. Replies are as redis-py returns
+        them undecoded: bytes, ints, None, lists. Errors that pass by themselves (a replica that is not a master yet, a
+        server that is loading its data, a Cluster that is moving its slots) count as out of reach.
+        """
 
-    def listen_for_signals(self) -> Inbox:
-        """Subscribe to signals. Whatever is broadcast after the return is received."""
+    def subscribe(self, channels: Sequence[str], timeout: float = TIMEOUT) -> Inbox:
+        """Subscribe to channels. Whatever is published after the return is received.
 
-    def listen_for_responses(self) -> Inbox:
-        """Subscribe to the version 1 channel of responses. Whatever is published after the return is received."""
+        Raises:
+            ServerRefused: also without the permission for a channel.
+        """
 
-    def collect(self, publisher_id: str) -> Inbox:
-        """Create the stream of responses to an exporter, empty, and read it."""
-
-    def discard(self, publisher_id: str) -> None:
-        """Delete whatever belongs to an exporter."""
+    def collect(self, key: str, after: bytes, timeout: float = TIMEOUT) -> Collection:
+        """Read the field `r` of a stream's entries that come after the one with the id `after`."""
 
     def close(self) -> None:
         """Close the connections that are our own. Idempotent."""
@@ -67,7 +129,7 @@ class AsyncInbox(Protocol):
     """One source of messages, read by one task at a time."""
 
     async def receive(self) -> Sequence[bytes]:
-        """Return what has arrived, oldest first; wait for the first of it.
+        """Return what has arrived, oldest first; wait for the first of it. Raises as `Inbox.receive`.
 
         May be cancelled, and called again, without loss. Empty after `wake()`, and from then on after that.
         """
@@ -79,6 +141,12 @@ class AsyncInbox(Protocol):
         """Give back the connection, and end the `receive()` of another task."""
 
 
+class AsyncCollection(AsyncInbox, Protocol):
+    """The inbox of a stream's entries; see `Collection`."""
+
+    last: bytes
+
+
 class AsyncTransport(Protocol):
     """One server, for asyncio. The methods are those of `Transport`."""
 
@@ -86,26 +154,17 @@ class AsyncTransport(Protocol):
     address: str
     client: Any
 
-    async def connect(self) -> None:
+    async def connect(self, timeout: float = TIMEOUT) -> None:
         """Make sure that the server answers. One attempt."""
 
-    async def broadcast(self, publisher_id: str, signal: bytes) -> None:
-        """Send a signal to every responder, and keep what belongs to its exporter from expiring."""
+    async def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
+        """Send commands once, and return a reply for each. May be cancelled: then the connection is given up."""
 
-    async def answer(self, response: bytes, reply: str | None) -> None:
-        """Send a response to the stream `reply`, where it is lost if that is gone, or else to the version 1 channel."""
+    async def subscribe(self, channels: Sequence[str], timeout: float = TIMEOUT) -> AsyncInbox:
+        """Subscribe to channels. Whatever is published after the return is received."""
 
-    async def listen_for_signals(self) -> AsyncInbox:
-        """Subscribe to signals. Whatever is broadcast after the return is received."""
-
-    async def listen_for_responses(self) -> AsyncInbox:
-        """Subscribe to the version 1 channel of responses. Whatever is published after the return is received."""
-
-    async def collect(self, publisher_id: str) -> AsyncInbox:
-        """Create the stream of responses to an exporter, empty, and read it."""
-
-    async def discard(self, publisher_id: str) -> None:
-        """Delete whatever belongs to an exporter."""
+    async def collect(self, key: str, after: bytes, timeout: float = TIMEOUT) -> AsyncCollection:
+        """Read the field `r` of a stream's entries that come after the one with the id `after`."""
 
     async def close(self) -> None:
         """Close the connections that are our own. Idempotent."""

@@ -47,9 +47,43 @@ class Keys:
         """The channel of version 1 responses."""
         return self._channel("event-signal-response")
 
+    @property
+    def exporters(self) -> str:
+        """The sorted set of exporters by their last proof of life."""
+        return f"{self._prefix}exporters"
+
+    @property
+    def presence(self) -> str:
+        """The sorted set of responders by their last proof of life."""
+        return f"{self._prefix}presence"
+
+    def redeliveries(self, responder_id: str) -> str:
+        """The channel on which one responder gets signals again."""
+        return self._channel(f"event-signal-redelivery:{responder_id}")
+
+    def journal(self, publisher_id: str) -> str:
+        """The stream that holds an exporter's signals."""
+        return self._of(publisher_id, "signals")
+
     def reply(self, publisher_id: str) -> str:
         """The stream that collects the responses to one exporter."""
-        return f"{self._prefix}{{{publisher_id}}}:responses"
+        return self._of(publisher_id, "responses")
+
+    def roster(self, publisher_id: str) -> str:
+        """The hash of an exporter's responders."""
+        return self._of(publisher_id, "roster")
+
+    def record(self, publisher_id: str) -> str:
+        """The hash of facts about an exporter."""
+        return self._of(publisher_id, "record")
+
+    def owner(self, publisher_id: str) -> str:
+        """The text that names the process whose the exporter is."""
+        return self._of(publisher_id, "owner")
+
+    def _of(self, publisher_id: str, what: str) -> str:
+        # The braces make a Cluster keep all keys of one exporter in one place.
+        return f"{self._prefix}{{{publisher_id}}}:{what}"
 
     def _channel(self, name: str) -> str:
         return name if self.namespace is None else f"{name}:{self.namespace}"

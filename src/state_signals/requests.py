@@ -1,0 +1,321 @@
+"""What the protocol asks of the server, and what it is told: the words between the core and a transport.
+
+The core says *what* is to be done; `state_signals.transport.commands` knows by which commands, and the transports move
+them. A request is carried out once, or nobody knows whether it was: then the connection counts as lost. Each may be
+made again without harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = [
+    "Answer",
+    "Beat",
+    "Beaten",
+    "CatchUp",
+    "CaughtUp",
+    "CheckJournal",
+    "CheckPresence",
+    "Claim",
+    "Claimed",
+    "Discover",
+    "Discovered",
+    "Done",
+    "Entry",
+    "ExporterReply",
+    "ExporterRequest",
+    "Introduce",
+    "Introduced",
+    "JournalChecked",
+    "Leave",
+    "OpenResponses",
+    "PresenceChecked",
+    "Publish",
+    "Redeliver",
+    "Release",
+    "ResponderReply",
+    "ResponderRequest",
+    "ResponsesOpened",
+    "Restore",
+    "SaveRoster",
+    "ShowPresence",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A signal in the journal: its position and the exact bytes that are broadcast."""
+
+    seq: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The reply to a request that has nothing to tell."""
+
+
+# What an exporter asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Make a `publisher_id` ours, unless it is somebody else's; read what its last owner has left.
+
+    Attributes:
+        owner: who we are; unique.
+        ttl: seconds after which the claim ends unless a `Beat` renews it.
+        instead_of: an owner that is known to be dead, and is replaced.
+    """
+
+    publisher_id: str
+    owner: bytes
+    ttl: float
+    instead_of: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Whose the `publisher_id` is now, and what was found.
+
+    Attributes:
+        owner: the owner; ours if the claim succeeded.
+        expires_in: seconds until that claim ends if nobody renews it.
+        head: `seq` of the newest signal in the journal; 0: there is none.
+        record: what `Publish.record` has kept, by field.
+        roster: JSON by responder_id, as `SaveRoster` has kept it.
+        server_time: seconds since the epoch by the server's clock.
+    """
+
+    owner: bytes | None
+    expires_in: float
+    head: int
+    record: Mapping[bytes, bytes]
+    roster: Mapping[bytes, bytes]
+    server_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write a signal to the journal and broadcast it, in one step.
+
+    Attributes:
+        entry: the signal.
+        is_journaled: False: only broadcast it.
+        record: facts about the exporter to keep beside its journal, by field.
+        forgotten: fields of the record to delete.
+        forgets_roster: delete the roster, too.
+    """
+
+    publisher_id: str
+    entry: Entry
+    is_journaled: bool = True
+    record: Mapping[str, bytes] = field(default_factory=dict)
+    forgotten: tuple[str, ...] = ()
+    forgets_roster: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Redeliver:
+    """Send a signal again, to one responder only."""
+
+    responder_id: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckJournal:
+    """Look whether the journal still holds what was written."""
+
+    publisher_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalChecked:
+    """What the server still has.
+
+    Attributes:
+        head: `seq` of the newest signal in the journal; 0: there is none.
+        owner: whose the `publisher_id` is; None: nobody's.
+    """
+
+    head: int
+    owner: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put everything back that the server has lost, and broadcast `again`, in one step.
+
+    Attributes:
+        entries: the whole journal, as far as it is remembered; empty: leave it alone.
+        again: signals to broadcast, whose rounds are open.
+        record: see `Publish`.
+        roster: see `SaveRoster`.
+        owner: see `Claim`.
+        ttl: see `Claim`.
+    """
+
+    publisher_id: str
+    entries: tuple[Entry, ...]
+    again: tuple[bytes, ...]
+    record: Mapping[str, bytes]
+    roster: Mapping[str, bytes]
+    owner: bytes
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """Show that the exporter lives, and put off the expiry of what is its own. Answered by `Beaten`.
+
+    Attributes:
+        ttl: see `Claim`.
+        position: how far the responses were read, to be kept in the record.
+    """
+
+    publisher_id: str
+    ttl: float
+    position: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """Whose the `publisher_id` is; None: nobody's."""
+
+    owner: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPresence:
+    """Ask for the last proof of life of responders."""
+
+    responder_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceChecked:
+    """Their last proofs of life, and now, all by the server's clock; None: there is none."""
+
+    seen: Mapping[str, float | None]
+    server_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveRoster:
+    """Keep the roster: JSON by responder_id, and who is no longer on it."""
+
+    publisher_id: str
+    joined: Mapping[str, bytes]
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give the `publisher_id` up if it is ours: delete claim, presence, record and roster. The streams expire."""
+
+    publisher_id: str
+    owner: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResponses:
+    """Make sure that the stream of the responses is there, and find out where to go on reading.
+
+    Attributes:
+        after: id of the newest response that was read; None: none was.
+    """
+
+    publisher_id: str
+    after: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesOpened:
+    """Where to read on, and whether responses that were read are gone (then the server has lost data)."""
+
+    after: bytes
+    has_lost: bool
+
+
+# What a responder asks for
+
+
+@dataclass(frozen=True, slots=True)
+class Discover:
+    """Ask which exporters have shown that they live, in the last `window` seconds."""
+
+    window: float
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """Their last proofs of life by publisher_id, and now, by the server's clock."""
+
+    seen: Mapping[str, float]
+    server_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """Ask what there is to know about an exporter."""
+
+    publisher_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """What is known about an exporter: its record by field (empty: none), and its newest signal (None: no journal)."""
+
+    publisher_id: str
+    record: Mapping[bytes, bytes]
+    newest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CatchUp:
+    """Read at most `count` signals of the journal that come after the one with `seq` `after`."""
+
+    publisher_id: str
+    after: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """The signals as they were broadcast, in order."""
+
+    publisher_id: str
+    signals: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Send a response to the stream `reply`, or to the version 1 channel if that is None or gone."""
+
+    data: bytes
+    reply: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPresence:
+    """Show that responders live."""
+
+    responder_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Take responders out of the presence."""
+
+    responder_ids: tuple[str, ...]
+
+
+ExporterRequest = (
+    Claim | Publish | Redeliver | CheckJournal | Restore | Beat | CheckPresence | SaveRoster | Release | OpenResponses
+)
+ExporterReply = Claimed | Done | JournalChecked | Beaten | PresenceChecked | ResponsesOpened
+ResponderRequest = Discover | Introduce | CatchUp | Answer | ShowPresence | Leave
+ResponderReply = Discovered | Introduced | CaughtUp | Done

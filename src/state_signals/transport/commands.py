@@ -1,0 +1,366 @@
+"""Requests of the protocol as Redis commands, and the replies to them: pure, for every transport.
+
+A request is carried out in steps: `steps(request)` is a generator that yields each `Batch` to execute, takes the
+replies to it, and returns the reply to the request. So whoever moves the commands, by threads, by asyncio or within a
+process, does it in a few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, Final
+
+from state_signals import requests
+from state_signals.requests import Entry
+from state_signals.transport.base import Batch, Refusal
+from state_signals.transport.keys import Keys
+
+__all__ = ["RESPONSE", "SIGNAL", "Commands", "RequestRefused", "Steps"]
+
+Command = tuple[str | bytes | int | float, ...]
+Steps = Generator[Batch, list[Any], Any]
+
+SIGNAL: Final = b"s"
+"""The field of a journal entry that holds a signal as it was broadcast."""
+
+RESPONSE: Final = b"r"
+"""The field of an entry of the responses that holds a response."""
+
+_OPENING = b"o"
+"""The field of the entry that creates the stream of the responses."""
+
+_LONGEST_JOURNAL = 250_000
+"""Signals that a journal grows to, approximately."""
+
+_LONGEST_RESPONSES = 100_000
+"""Entries that responders let the responses grow to, approximately, whether the exporter reads them or not."""
+
+_LONGEST_RETENTION = 1e9
+"""Seconds; some servers overflow beyond the year 292 million."""
+
+_MOST_EXPORTERS = 10_000
+
+_FIELDS_AT_ONCE = 1_000
+
+_FORGET_PRESENCE = 86_400.0
+"""Seconds after which the last proof of life of somebody who has not said good-bye is forgotten."""
+
+_NO_STREAM = ("exhausted the last possible ID", "ID specified in XADD is equal or smaller")
+
+
+class RequestRefused(Exception):
+    """The server refused a request for good.
+
+    Attributes:
+        refusal: what it said.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+
+class Commands:
+    """What each request means to a Redis server.
+
+    Args:
+        keys: the names to use.
+        retention: seconds after which what belongs to an exporter expires when it no longer does anything.
+    """
+
+    def __init__(self, keys: Keys, retention: float) -> None:
+        self._keys = keys
+        self._lifetime = max(1, int(min(retention, _LONGEST_RETENTION) * 1000))
+        self._steps: Mapping[type, Callable[[Any], Steps]] = {
+            requests.Claim: self._claim,
+            requests.Publish: self._publish,
+            requests.Redeliver: self._redeliver,
+            requests.CheckJournal: self._check_journal,
+            requests.Restore: self._restore,
+            requests.Beat: self._beat,
+            requests.CheckPresence: self._check_presence,
+            requests.SaveRoster: self._save_roster,
+            requests.Release: self._release,
+            requests.OpenResponses: self._open_responses,
+            requests.Discover: self._discover,
+            requests.Introduce: self._introduce,
+            requests.CatchUp: self._catch_up,
+            requests.Answer: self._answer,
+            requests.ShowPresence: self._show_presence,
+            requests.Leave: self._leave,
+        }
+
+    def steps(self, request: Any) -> Steps:
+        """Return the steps of a request.
+
+        Raises:
+            RequestRefused: (the generator does) if the server refuses.
+        """
+        return self._steps[type(request)](request)
+
+    # Exporters
+
+    def _claim(self, request: requests.Claim) -> Steps:
+        name = request.publisher_id
+        owner = self._keys.owner(name)
+        if request.instead_of is not None:
+            found = yield Batch(owner, (("GET", owner),))
+            if _good(found)[0] == request.instead_of:
+                yield Batch(owner, (("DEL", owner),))
+        replies = _good(
+            (
+                yield Batch(
+                    owner,
+                    (
+                        ("SET", owner, request.owner, "NX", "PX", _milliseconds(request.ttl)),
+                        ("GET", owner),
+                        ("PTTL", owner),
+                        ("XREVRANGE", self._keys.journal(name), "+", "-", "COUNT", 1),
+                        ("HGETALL", self._keys.record(name)),
+                        ("HGETALL", self._keys.roster(name)),
+                    ),
+                )
+            )
+        )
+        return requests.Claimed(
+            owner=replies[1],
+            expires_in=max(0, replies[2]) / 1000,
+            head=_head(replies[3]),
+            record=_mapping(replies[4]),
+            roster=_mapping(replies[5]),
+            server_time=(yield from self._time(self._keys.exporters)),
+        )
+
+    def _publish(self, request: requests.Publish) -> Steps:
+        name, entry = request.publisher_id, request.entry
+        broadcast: Command = ("PUBLISH", self._keys.signals, entry.data)
+        journal, record = self._keys.journal(name), self._keys.record(name)
+        if not request.is_journaled:
+            _good((yield Batch(journal, (broadcast,))))
+            return requests.Done()
+        commands: list[Command] = [self._append(journal, entry), broadcast]
+        if request.record:
+            commands.append(_hset(record, request.record.items()))
+        if request.forgotten:
+            commands.append(("HDEL", record, *request.forgotten))
+        if request.forgets_roster:
+            commands.append(("DEL", self._keys.roster(name)))
+        if request.record or entry.seq == 1:
+            commands += [self._expire(journal), self._expire(record)]
+        replies = yield Batch(journal, tuple(commands), is_atomic=True)
+        # It is in the journal already if the connection was lost before the reply.
+        if isinstance(replies[0], Refusal) and not _is_no_stream(replies[0]):
+            raise RequestRefused(replies[0])
+        _good(replies[1:])
+        return requests.Done()
+
+    def _redeliver(self, request: requests.Redeliver) -> Steps:
+        channel = self._keys.redeliveries(request.responder_id)
+        _good((yield Batch(channel, (("PUBLISH", channel, request.data),))))
+        return requests.Done()
+
+    def _check_journal(self, request: requests.CheckJournal) -> Steps:
+        journal, owner = self._keys.journal(request.publisher_id), self._keys.owner(request.publisher_id)
+        newest, found = _good((yield Batch(journal, (("XREVRANGE", journal, "+", "-", "COUNT", 1), ("GET", owner)))))
+        return requests.JournalChecked(head=_head(newest), owner=found)
+
+    def _restore(self, request: requests.Restore) -> Steps:
+        name = request.publisher_id
+        journal, record, roster = self._keys.journal(name), self._keys.record(name), self._keys.roster(name)
+        owner = self._keys.owner(name)
+        commands: list[Command] = [("SET", owner, request.owner, "NX", "PX", _milliseconds(request.ttl))]
+        if request.entries:
+            commands.append(("DEL", journal))
+            commands += [self._append(journal, entry) for entry in request.entries]
+            commands.append(self._expire(journal))
+        if request.record:
+            commands += [_hset(record, request.record.items()), self._expire(record)]
+        commands += [_hset(roster, fields) for fields in _chunks(request.roster)]
+        if request.roster:
+            commands.append(self._expire(roster))
+        commands += [("PUBLISH", self._keys.signals, data) for data in request.again]
+        _good((yield Batch(journal, tuple(commands), is_atomic=True)))
+        return requests.Done()
+
+    def _beat(self, request: requests.Beat) -> Steps:
+        name = request.publisher_id
+        keys = (self._keys.journal(name), self._keys.reply(name), self._keys.record(name), self._keys.roster(name))
+        owner, exporters = self._keys.owner(name), self._keys.exporters
+        commands: list[Command] = [("GET", owner), ("PEXPIRE", owner, _milliseconds(request.ttl))]
+        if request.position is not None:
+            commands.append(("HSET", self._keys.record(name), "position", request.position))
+        commands += [self._expire(key) for key in keys]
+        found = _good((yield Batch(owner, tuple(commands))))[0]
+        yield from self._seen(exporters, (name,))
+        return requests.Beaten(owner=found)
+
+    def _check_presence(self, request: requests.CheckPresence) -> Steps:
+        presence = self._keys.presence
+        names = request.responder_ids
+        chunks = [names[start : start + _FIELDS_AT_ONCE] for start in range(0, len(names), _FIELDS_AT_ONCE)]
+        commands = (*(("ZMSCORE", presence, *chunk) for chunk in chunks), ("TIME",))
+        *scores, now = _good((yield Batch(presence, commands)))
+        seen = (None if score is None else float(score) for chunk in scores for score in chunk)
+        return requests.PresenceChecked(seen=dict(zip(names, seen, strict=True)), server_time=_seconds(now))
+
+    def _save_roster(self, request: requests.SaveRoster) -> Steps:
+        roster = self._keys.roster(request.publisher_id)
+        commands = [_hset(roster, fields) for fields in _chunks(request.joined)]
+        if request.gone:
+            commands.append(("HDEL", roster, *request.gone))
+        _good((yield Batch(roster, (*commands, self._expire(roster)))))
+        return requests.Done()
+
+    def _release(self, request: requests.Release) -> Steps:
+        name = request.publisher_id
+        owner = self._keys.owner(name)
+        if _good((yield Batch(owner, (("GET", owner),))))[0] not in (request.owner, None):
+            return requests.Done()
+        leftovers = ("DEL", owner, self._keys.record(name), self._keys.roster(name))
+        expiries = (self._expire(self._keys.journal(name)), self._expire(self._keys.reply(name)))
+        _good((yield Batch(owner, (leftovers, *expiries))))
+        _good((yield Batch(self._keys.exporters, (("ZREM", self._keys.exporters, name),))))
+        return requests.Done()
+
+    def _open_responses(self, request: requests.OpenResponses) -> Steps:
+        key = self._keys.reply(request.publisher_id)
+        (newest,) = yield Batch(key, (("XREVRANGE", key, "+", "-", "COUNT", 1),))
+        if isinstance(newest, Refusal) and newest.kind != "WRONGTYPE":
+            raise RequestRefused(newest)
+        if not newest or isinstance(newest, Refusal):
+            # Also when somebody has put something else there: the key is ours.
+            create: Command = ("XADD", key, "*", _OPENING, b"")
+            _, opening, _ = _good((yield Batch(key, (("DEL", key), create, self._expire(key)), is_atomic=True)))
+            return requests.ResponsesOpened(after=opening, has_lost=request.after is not None)
+        last: bytes = newest[0][0]
+        if request.after is None:
+            return requests.ResponsesOpened(after=last, has_lost=False)
+        if _id(last) < _id(request.after):
+            # The server has gone back in time, and nobody knows how far.
+            return requests.ResponsesOpened(after=b"0-0", has_lost=True)
+        return requests.ResponsesOpened(after=request.after, has_lost=False)
+
+    # Responders
+
+    def _discover(self, request: requests.Discover) -> Steps:
+        exporters = self._keys.exporters
+        now = yield from self._time(exporters)
+        since = now - request.window
+        command = ("ZREVRANGEBYSCORE", exporters, "+inf", since, "WITHSCORES", "LIMIT", 0, _MOST_EXPORTERS)
+        (found,) = _good((yield Batch(exporters, (command,))))
+        names = (name.decode(errors="replace") for name in found[::2])
+        return requests.Discovered(seen=dict(zip(names, map(float, found[1::2]), strict=True)), server_time=now)
+
+    def _introduce(self, request: requests.Introduce) -> Steps:
+        name = request.publisher_id
+        journal = self._keys.journal(name)
+        commands: tuple[Command, ...] = (
+            ("HGETALL", self._keys.record(name)),
+            ("XREVRANGE", journal, "+", "-", "COUNT", 1),
+        )
+        record, newest = _good((yield Batch(journal, commands, is_atomic=True)))
+        signals = _values(newest, SIGNAL)
+        return requests.Introduced(name, _mapping(record), signals[0] if signals else None)
+
+    def _catch_up(self, request: requests.CatchUp) -> Steps:
+        journal = self._keys.journal(request.publisher_id)
+        command = ("XRANGE", journal, request.after + 1, "+", "COUNT", request.count)
+        (found,) = _good((yield Batch(journal, (command,))))
+        return requests.CaughtUp(request.publisher_id, tuple(_values(found, SIGNAL)))
+
+    def _answer(self, request: requests.Answer) -> Steps:
+        if request.reply is not None:
+            # Only to a stream that exists (Redis 6.2): an answer to an exporter that is gone leaves nothing behind.
+            command: Command = (
+                *("XADD", request.reply, "NOMKSTREAM", "MAXLEN", "~", _LONGEST_RESPONSES, "*", RESPONSE),
+                request.data,
+            )
+            (reply,) = yield Batch(request.reply, (command,))
+            if isinstance(reply, Refusal) and reply.kind not in ("WRONGTYPE", "NOPERM") and not _is_no_stream(reply):
+                raise RequestRefused(reply)
+            if reply is not None and not isinstance(reply, Refusal):
+                return requests.Done()
+        # Out of reach (another database), or gone.
+        _good((yield Batch(self._keys.responses, (("PUBLISH", self._keys.responses, request.data),))))
+        return requests.Done()
+
+    def _show_presence(self, request: requests.ShowPresence) -> Steps:
+        yield from self._seen(self._keys.presence, request.responder_ids)
+        return requests.Done()
+
+    def _leave(self, request: requests.Leave) -> Steps:
+        presence = self._keys.presence
+        _good((yield Batch(presence, (("ZREM", presence, *request.responder_ids),))))
+        return requests.Done()
+
+    # What they have in common
+
+    def _time(self, key: str) -> Steps:
+        (now,) = _good((yield Batch(key, (("TIME",),))))
+        return _seconds(now)
+
+    def _seen(self, key: str, names: tuple[str, ...]) -> Steps:
+        """Score names with the server's time. Not in one step: only a script could, and not everybody may run those."""
+        now = yield from self._time(key)
+        scores = [part for name in names for part in (now, name)]
+        commands: tuple[Command, ...] = (
+            ("ZADD", key, *scores),
+            ("ZREMRANGEBYSCORE", key, "-inf", now - _FORGET_PRESENCE),
+            ("PEXPIRE", key, int(_FORGET_PRESENCE * 1000)),
+        )
+        _good((yield Batch(key, commands)))
+
+    def _append(self, journal: str, entry: Entry) -> Command:
+        # The position as id: what comes after a signal can be found, and none can be written twice.
+        return ("XADD", journal, "MAXLEN", "~", _LONGEST_JOURNAL, f"{entry.seq}-0", SIGNAL, entry.data)
+
+    def _expire(self, key: str) -> Command:
+        return ("PEXPIRE", key, self._lifetime)
+
+
+def _good(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Refusal):
+            raise RequestRefused(reply)
+    return replies
+
+
+def _is_no_stream(refusal: Refusal) -> bool:
+    return any(text in refusal.text for text in _NO_STREAM)
+
+
+def _hset(key: str, fields: Iterable[tuple[str, bytes]]) -> Command:
+    return ("HSET", key, *(part for field in fields for part in field))
+
+
+def _chunks(fields: Mapping[str, bytes]) -> list[list[tuple[str, bytes]]]:
+    items = list(fields.items())
+    return [items[start : start + _FIELDS_AT_ONCE] for start in range(0, len(items), _FIELDS_AT_ONCE)]
+
+
+def _mapping(reply: Any) -> dict[bytes, bytes]:
+    """Return the fields of a hash, whether they came as RESP2 or RESP3."""
+    return dict(reply) if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _values(found: Any, name: bytes) -> list[bytes]:
+    """Return the field of each entry of a stream that has it; somebody else may have written others."""
+    fields = (dict(zip(entry[1][::2], entry[1][1::2], strict=False)) for entry in found or ())
+    return [each[name] for each in fields if name in each]
+
+
+def _head(newest: Any) -> int:
+    return _id(newest[0][0])[0] if newest else 0
+
+
+def _id(text: bytes) -> tuple[int, int]:
+    milliseconds, _, number = text.partition(b"-")
+    return int(milliseconds), int(number)
+
+
+def _seconds(time: Any) -> float:
+    return int(time[0]) + int(time[1]) / 1e6
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
