@@ -52,6 +52,8 @@ class WireResponse(msgspec.Struct, frozen=True, gc=False):
     sent: float | None = None
     took: float | None = None
     state: str | None = None
+    ttl: float | None = None
+    again: bool = False
 
 
 class _WireSignal(msgspec.Struct):
@@ -71,6 +73,9 @@ class _WireEnvelope(msgspec.Struct):
     sent: float
     reply: str | None = None
     wait: float | msgspec.UnsetType | None = msgspec.UNSET
+    ttl: float | None = None
+    journal: bool = True
+    redelivered: bool = False
     # The user's metadata is an empty object, not none: without the envelope the two would look the same.
     empty: bool = False
 
@@ -105,6 +110,12 @@ def encode_signal(signal: Signal, envelope: Envelope | None = None, *, limits: L
             extension["reply"] = envelope.reply
         if envelope.wait is not None:
             extension["wait"] = None if math.isinf(envelope.wait) else envelope.wait
+        if envelope.ttl is not None:
+            extension["ttl"] = envelope.ttl
+        if not envelope.journal:
+            extension["journal"] = False
+        if envelope.redelivered:
+            extension["redelivered"] = True
         if signal.metadata == {}:
             extension["empty"] = True
         payload["metadata"] = {**(signal.metadata or {}), ENVELOPE_KEY: extension}
@@ -147,6 +158,10 @@ def encode_response(response: Response, receipt: Receipt | None = None, *, limit
         payload |= {"signal_id": receipt.signal_id, "sent": receipt.sent, "took": receipt.took}
         if receipt.state is not None:
             payload["state"] = receipt.state
+        if receipt.ttl is not None:
+            payload["ttl"] = receipt.ttl
+        if receipt.again:
+            payload["again"] = True
     return _encode(payload, "response", "message", limits)
 
 
@@ -163,8 +178,8 @@ def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Wi
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         # The slow path says what is wrong, and takes what 1.0.1 sends but msgspec refuses.
         wire = _convert(_with_numbers(_parse(data, limits), "ras"), WireResponse)
-        if not all(math.isfinite(seconds or 0.0) for seconds in (wire.sent, wire.took)):
-            raise MalformedMessage("wrong-type", "sent and took must be finite") from None
+        if not all(math.isfinite(seconds or 0.0) for seconds in (wire.sent, wire.took, wire.ttl)):
+            raise MalformedMessage("wrong-type", "sent, took and ttl must be finite") from None
     for name in ("responder_id", "publisher_id", "event"):
         _check_received_name(name, getattr(wire, name), limits)
     return wire
@@ -185,6 +200,7 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
         or wire.seq < 1
         or not math.isfinite(wire.sent)
         or not 0.0 <= wait < math.inf
+        or not 0.0 <= (wire.ttl or 0.0) < math.inf
     ):
         raise MalformedMessage("bad-envelope", f"v={wire.v!r:.20} id={wire.id!r:.40} seq={wire.seq!r:.20}")
     if wire.reply is not None:
@@ -196,6 +212,9 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
         sent=wire.sent,
         reply=wire.reply,
         wait=None if wire.wait is msgspec.UNSET else math.inf if wire.wait is None else wait,
+        ttl=wire.ttl,
+        journal=wire.journal,
+        redelivered=wire.redelivered,
     )
 
 

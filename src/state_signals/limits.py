@@ -18,6 +18,9 @@ class Limits:
         max_roster: responders that one exporter keeps track of.
         max_remembered: closed rounds that an exporter, or unanswered signals that a responder, can still put a name
             to; older ones are forgotten first.
+        max_journal_memory: bytes of its newest signals that an exporter remembers, to restore the journal of a server
+            that has lost it (and `max_remembered` signals at the most).
+        max_ahead: bytes of signals that a responder holds back while it fetches earlier ones of the same exporter.
     """
 
     max_payload: int = 1024 * 1024
@@ -25,6 +28,8 @@ class Limits:
     max_name: int = 1024
     max_roster: int = 100_000
     max_remembered: int = 1024
+    max_journal_memory: int = 16 * 1024 * 1024
+    max_ahead: int = 4 * 1024 * 1024
 
 
 DEFAULT_LIMITS = Limits()

@@ -46,6 +46,9 @@ class Envelope:
         sent: seconds since the epoch, by the exporter's clock.
         reply: key of the stream that collects the responses; None: the version 1 channel collects them.
         wait: seconds that the exporter will wait for responses; None: it does not wait; infinite: for ever.
+        ttl: seconds after which the exporter takes a responder without proof of life for lost; None: never.
+        journal: whether the signal is in the exporter's journal.
+        redelivered: whether it is sent once more to a responder that may have died while acting on it.
     """
 
     id: str
@@ -53,6 +56,9 @@ class Envelope:
     sent: float
     reply: str | None = None
     wait: float | None = None
+    ttl: float | None = None
+    journal: bool = True
+    redelivered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +69,17 @@ class Receipt:
         signal_id: the signal that is answered; the response counts for no other.
         sent: seconds since the epoch, by the responder's clock.
         took: seconds from the signal's receipt to the answer.
-        state: `"working"` in a progress report, which is no answer yet.
+        state: `"working"` in a progress report, which is no answer yet; `"left"` from a responder that closes.
+        ttl: seconds after which the responder, without another proof of life, is lost; None: it gives none.
+        again: whether the same answer may have been sent before.
     """
 
     signal_id: str
     sent: float
     took: float
     state: str | None = None
+    ttl: float | None = None
+    again: bool = False
 
 
 def _check_type(owner: str, name: str, value: object, expected: type, *, optional: bool = False) -> None:
@@ -138,6 +148,11 @@ class Signal:
     def wait(self) -> float | None:
         """Seconds that the exporter waits for responses (infinite: for ever); None: it does not wait, or version 1."""
         return self._envelope.wait if self._envelope else None
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it comes again, because a responder of this name may have died while acting on it."""
+        return self._envelope is not None and self._envelope.redelivered
 
     def to_json_str(self) -> str:
         """Return the version 1 JSON: its keys in its order, `metadata` left out when None."""

@@ -154,8 +154,6 @@ class Restore:
         again: signals to broadcast, whose rounds are open.
         record: see `Publish`.
         roster: see `SaveRoster`.
-        owner: see `Claim`.
-        ttl: see `Claim`.
     """
 
     publisher_id: str
@@ -163,8 +161,6 @@ class Restore:
     again: tuple[bytes, ...]
     record: Mapping[str, bytes]
     roster: Mapping[str, bytes]
-    owner: bytes
-    ttl: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,23 @@ from state_signals.messages import Signal
 from state_signals.results import PublishResult, Report
 
 __all__ = [
+    "ClaimHeld",
+    "ClaimRefused",
+    "Degraded",
     "Event",
     "LateResponse",
     "MessageRefused",
     "OutcomeKnown",
+    "ProgressReported",
+    "ResponderLeft",
     "ResponderSubscribed",
+    "Restored",
     "RoundCompleted",
     "SignalReceived",
+    "SignalRefused",
+    "SignalSent",
+    "SignalUnsent",
+    "SignalsMissed",
     "SubscriptionCompleted",
 ]
 
@@ -31,6 +41,83 @@ class ResponderSubscribed:
     """A responder has joined the roster."""
 
     responder_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponderLeft:
+    """A responder has closed in good order: it is no longer on the roster."""
+
+    responder_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimHeld:
+    """The `publisher_id` is ours."""
+
+    found: bool
+    """Whether an earlier owner had left something to resume."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRefused:
+    """The `publisher_id` belongs to another exporter, which is alive. `owner` is what it says of itself."""
+
+    owner: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSent:
+    """The server has taken a signal."""
+
+    signal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalUnsent:
+    """A signal was given up: its time was over before the server had taken it."""
+
+    signal_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRefused:
+    """The server will not take a signal."""
+
+    signal_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """The server does not allow something that can be done without. `lost` says what does not work then."""
+
+    lost: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The server had lost data, and what we know of it was put back: so many signals, so many responders."""
+
+    signals: int
+    responders: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignalsMissed:
+    """Signals of an exporter will never come: neither broadcast nor journal had them."""
+
+    publisher_id: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReported:
+    """A roster member says that it is still working."""
+
+    signal_id: str
+    responder_id: str
+    message: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +163,16 @@ class MessageRefused:
 Event = (
     SignalReceived
     | ResponderSubscribed
+    | ResponderLeft
+    | ClaimHeld
+    | ClaimRefused
+    | SignalSent
+    | SignalUnsent
+    | SignalRefused
+    | Degraded
+    | Restored
+    | SignalsMissed
+    | ProgressReported
     | SubscriptionCompleted
     | OutcomeKnown
     | RoundCompleted

@@ -3,33 +3,42 @@
 from __future__ import annotations
 
 import uuid
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from state_signals.arguments import check_count, check_events, check_min_success, check_names, seconds
-from state_signals.codec import WireResponse, decode_response, encode_signal
+from state_signals.codec import decode_response
 from state_signals.exceptions import Closed, IllegalEvent, InvalidArgument, InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.messages import INITIALIZATION, NO_TAG, RESERVED_EVENTS, SHUTDOWN, Envelope, Signal
 from state_signals.protocol.events import (
+    ClaimHeld,
     Event,
-    LateResponse,
     MessageRefused,
-    OutcomeKnown,
     ResponderSubscribed,
-    RoundCompleted,
+    SignalRefused,
+    SignalSent,
+    SignalUnsent,
     SubscriptionCompleted,
 )
-from state_signals.protocol.rounds import Round
+from state_signals.protocol.outgoing import Publication
+from state_signals.protocol.presence import Presence
+from state_signals.protocol.registration import Member, Record, Registration, read_member, read_record
+from state_signals.protocol.responses import Responses
+from state_signals.protocol.rounds import Round, RoundOptions
+from state_signals.protocol.server_side import Facts, ServerSide
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
-from state_signals.results import PublishResult
+from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked
 
 __all__ = ["ANNOUNCE_INTERVAL", "ExporterProtocol"]
 
 ANNOUNCE_INTERVAL = 1.0
 """Seconds between the announcements of a periodic initialization (version 1 behaviour)."""
+
+_CLAIM_TTL = 15.0
+"""Seconds that the claim of an exporter without presence is good for."""
 
 
 @dataclass(slots=True)
@@ -52,7 +61,17 @@ class ExporterProtocol:
         subs: the roster; assignable.
         legal_events: the events that may be published; None before `initialize`.
         tag: the tag of the last `initialize`; None if it had none.
+        state: where it is in its life.
         counters: how often each kind of message arrived that was not a first answer to an open round.
+
+    Args:
+        reply: key of the stream that collects the responses; None: the version 1 channel does.
+        owner: who we are, for the claim on the `publisher_id`; unique to each exporter.
+        fate: whether another owner is dead (False), alive (True), or out of sight (None).
+        strict_v1: send nothing beyond version 1; then there is no journal either.
+        journal: whether to keep one.
+        presence_ttl: seconds that a proof of life is good for; None: nobody is lost.
+        resumes: go on where an earlier owner of the `publisher_id` ended.
     """
 
     def __init__(
@@ -62,7 +81,12 @@ class ExporterProtocol:
         runner_host: str,
         *,
         reply: str | None = None,
+        owner: bytes = b"",
+        fate: Callable[[bytes], bool | None] = lambda _: None,
         strict_v1: bool = False,
+        journal: bool = True,
+        presence_ttl: float | None = None,
+        resumes: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
@@ -76,18 +100,24 @@ class ExporterProtocol:
         self.counters: Counter[str] = Counter()
         self._reply = reply
         self._strict_v1 = strict_v1
+        self._resumes = resumes
         self._limits = limits
         self._new_id = new_id
-        self._seq = 0
-        self._rounds: dict[str, Round] = {}
-        self._announcements: OrderedDict[str, None] = OrderedDict()
-        self._ended: OrderedDict[str, str] = OrderedDict()
-        self._not_awaited: OrderedDict[str, str] = OrderedDict()
         self._expected: set[str] = set()
-        self._speaks_v2: set[str] = set()
+        self._announcement: Publication | None = None
         self._subscription: _Subscription | None = None
-        self._outbox: list[bytes] = []
         self._events: deque[Event] = deque()
+        self._presence = Presence(presence_ttl)
+        self._responses = Responses(limits, self.counters, self._events.append, self._presence)
+        self._server = ServerSide(
+            Registration(publisher_id, owner, presence_ttl or _CLAIM_TTL, fate),
+            self._presence,
+            is_journaled=journal and not strict_v1,
+            limits=limits,
+            emit=self._server_event,
+            facts=self._facts,
+            waited_for=self._responses.pending,
+        )
 
     # What the user asks for
 
@@ -102,8 +132,10 @@ class ExporterProtocol:
         await_count: int | None = None,
         timeout: object = None,
         periodic: bool = False,
-    ) -> None:
+    ) -> str:
         """Open the roster and announce it; with `await_count`, wait for that many and for all that are expected.
+
+        Without `await_count`, `timeout` is how long to try to announce it. Return the announcement's id.
 
         Raises:
             InvalidType, InvalidArgument: for arguments that cannot work; nothing has changed then.
@@ -113,22 +145,25 @@ class ExporterProtocol:
         if await_count is not None:
             check_count("await_sub_count", await_count)
         wait = seconds("timeout", timeout)
+        deadline = None if wait is None else now + wait
         following = self._next_state(ExporterAction.INITIALIZE)
-        self._announce(tag, sent)
+        announcement = self._announce(events, tag, sent, deadline)
         self.state = following
         self.tag = tag
         self.legal_events = events
         self.subs.update(names)
         self._expected.update(names)
-        if await_count is None:
-            return
-        self._subscription = _Subscription(
-            count=await_count,
-            deadline=None if wait is None else now + wait,
-            next_announcement=now + ANNOUNCE_INTERVAL if periodic else None,
-            tag=tag,
-        )
-        self._check_subscription()
+        for name in names:
+            self._server.registration.joined(name, Member(is_expected=True))
+        if await_count is not None:
+            self._subscription = _Subscription(
+                count=await_count,
+                deadline=deadline,
+                next_announcement=now + ANNOUNCE_INTERVAL if periodic else None,
+                tag=tag,
+            )
+            self._check_subscription()
+        return announcement
 
     def publish(
         self,
@@ -140,41 +175,42 @@ class ExporterProtocol:
         timeout: object = None,
         min_success: float | None = None,
         fail_fast: bool = False,
+        waits_for_lost: bool = False,
+        stall_timeout: object = None,
         wait: bool = True,
         now: float,
         sent: float,
     ) -> str:
         """Announce a state and open its round. Return the signal's id; `RoundCompleted` ends it.
 
+        `SignalUnsent` or `SignalRefused` ends it, too, if the server has not taken it in time, or will not.
+
         Raises:
             IllegalEvent, InvalidArgument, InvalidType, MessageTooLarge: nothing has changed then.
         """
         self.check_event(event)
-        limit = seconds("timeout", timeout)
-        required = check_min_success(min_success)
+        options = RoundOptions(
+            timeout=seconds("timeout", timeout),
+            min_success=check_min_success(min_success),
+            fail_fast=fail_fast,
+            waits_for_lost=waits_for_lost,
+            stall_timeout=seconds("stall_timeout", stall_timeout),
+        )
         following = self._next_state(ExporterAction.PUBLISH)
         awaits = wait and self.state is ExporterState.INITIALIZED
-        waiting = (float("inf") if limit is None else limit) if awaits else None
-        signal_id = self._send(event, sample, tag, metadata, wait=waiting, sent=sent)
-        self.state = following
-        if not awaits:
-            self._remember(self._not_awaited, signal_id, event)
-            members = self.subs if self.state is ExporterState.INITIALIZED else ()
-            self._events.append(RoundCompleted(signal_id, PublishResult(ok=True, pending=members, signal_id=signal_id)))
-            return signal_id
-        this = Round(
-            signal_id,
-            event,
-            self.subs,
-            now=now,
-            timeout=limit,
-            min_success=required,
-            fail_fast=fail_fast,
-            max_outsiders=self._limits.max_remembered,
+        limit = options.timeout
+        publication = self._publication(
+            event, sample, tag, metadata, wait=(float("inf") if limit is None else limit) if awaits else None, sent=sent
         )
-        self._rounds[signal_id] = this
-        self._settle(this, now)
-        return signal_id
+        publication.deadline = None if limit is None else now + limit
+        self._server.outgoing.add(publication)
+        self.state = following
+        roster = self.subs if self.state is ExporterState.INITIALIZED else set()
+        this = Round(publication.signal_id, event, roster, options, now=now, max_outsiders=self._limits.max_remembered)
+        self._responses.open(this, publication, is_awaited=awaits)
+        if awaits:
+            self._server.round_opened(roster, now)
+        return publication.signal_id
 
     def check_event(self, event: object) -> None:
         """Refuse an event that must not be published now.
@@ -192,16 +228,21 @@ class ExporterProtocol:
         if not event:
             raise IllegalEvent("the event must not be empty")
 
-    def shutdown(self, *, tag: str | None = None, now: float, sent: float) -> None:
-        """Close the roster, end what is open, and announce it. Nobody answers that.
+    def shutdown(self, *, tag: str | None = None, timeout: float | None = None, now: float, sent: float) -> str:
+        """Close the roster, end what is open, and announce it for `timeout` seconds. Nobody answers. Return its id.
 
         Raises:
             InvalidType, InvalidArgument: for a tag that cannot be sent.
         """
         following = self._next_state(ExporterAction.SHUTDOWN)
-        self._send(SHUTDOWN, -1, tag, None, wait=None, sent=sent)
+        publication = self._publication(SHUTDOWN, -1, tag, None, wait=None, sent=sent)
+        publication.deadline = None if timeout is None else now + timeout
+        publication.forgotten = ("init",)
+        publication.forgets_roster = True
+        self._server.outgoing.add(publication)
         self.state = following
         self._end_what_is_open(now)
+        return publication.signal_id
 
     def close(self, now: float) -> None:
         """End it: nothing can be asked for any more."""
@@ -214,22 +255,25 @@ class ExporterProtocol:
         Raises:
             InvalidArgument: after it.
         """
-        if self._seq:
+        if self._server.registration.is_held or self._server.outgoing.head or self._server.outgoing:
             raise InvalidArgument(f"{self.publisher_id!r} has published signals: its identifier cannot change any more")
-        self.publisher_id = publisher_id
+        self.publisher_id = self._server.registration.publisher_id = publisher_id
         self._reply = reply
 
-    def initialization_failed(self, before: ExporterState) -> None:
+    def claim(self) -> None:
+        """Claim the `publisher_id` now, and not only with the first signal. `ClaimHeld` or `ClaimRefused` follows."""
+        self._server.wants_claim = True
+
+    def initialization_failed(self, before: ExporterState, announcement: str) -> None:
         """Take an initialization back that could not be announced."""
         self.state = before
-        self._outbox.clear()
+        self._server.outgoing.withdraw(announcement)
         self._subscription = None
 
     def abandon(self, signal_id: str) -> None:
-        """Forget a round whose caller no longer waits."""
-        this = self._rounds.pop(signal_id, None)
-        if this is not None:
-            self._remember(self._ended, signal_id, this.event)
+        """Forget a signal whose caller no longer waits; if the server has not taken it, it is not sent."""
+        self._server.outgoing.withdraw(signal_id)
+        self._responses.abandon(signal_id)
 
     def abandon_subscription(self) -> None:
         """Forget the wait for subscribers, if there is one."""
@@ -254,36 +298,80 @@ class ExporterProtocol:
         if response.publisher_id != self.publisher_id:
             # On the version 1 channel every exporter hears every answer of every run.
             self.counters["for-another-exporter"] += 1
+        elif response.state == "left":
+            if response.responder_id in self.subs and self._responses.left(response, now):
+                self.subs.discard(response.responder_id)
+                self._expected.discard(response.responder_id)
+                self._server.registration.gone(response.responder_id)
         elif response.state is not None:
-            self.counters["progress"] += 1
-            if response.signal_id in self._rounds:
-                self._remember_version_2(response.responder_id)
+            self._responses.progress(response, now)
         elif response.event == INITIALIZATION:
-            self._subscribe(response)
+            self._subscribe(response.responder_id, response.signal_id, response.ttl, now)
         else:
-            self._answered(response, now)
+            self._responses.answered(response, self.legal_events or (), now)
+
+    def responses_read(self, position: bytes) -> None:
+        """Take note how far the responses were read, for whoever resumes."""
+        self._server.position = position
+
+    def responses_lost(self) -> None:
+        """Take note that the server has lost responses: open rounds are announced again."""
+        if self._responses.pending() or self._subscription is not None:
+            self._server.responses_lost()
+
+    def responses_refused(self) -> None:
+        """Ask for responses on the version 1 channel: the stream cannot be used."""
+        self._reply = None
+
+    # Time
 
     def handle_timeout(self, now: float, sent: float) -> None:
         """Do what is due: deadlines, and the next periodic announcement (stamped `sent`)."""
         self._expire(now)
         waiting = self._subscription
         if waiting is not None and waiting.next_announcement is not None and now >= waiting.next_announcement:
-            self._announce(waiting.tag, sent)
+            if not self._server.outgoing:
+                self._announce(self.legal_events or [], waiting.tag, sent, waiting.deadline)
             waiting.next_announcement = now + ANNOUNCE_INTERVAL
 
     def next_deadline(self) -> float | None:
-        """Return when `handle_timeout` is due; None: not before something else happens."""
-        deadlines = [this.deadline for this in self._rounds.values()]
+        """Return when `handle_timeout` is due, or `next_request` for those that wait; None: not before more happens."""
+        moments = [self._responses.next_deadline(), self._server.outgoing.next_deadline()]
+        if self._responses.has_open_rounds:
+            moments.append(self._server.next_deadline())
         if self._subscription is not None:
-            deadlines += [self._subscription.deadline, self._subscription.next_announcement]
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+            waits = (self._subscription.deadline, self._subscription.next_announcement)
+            moments += [moment for moment in waits if moment is not None]
+        deadline = min(moments)
+        return None if deadline == float("inf") else deadline
+
+    def next_upkeep(self) -> float:
+        """Return when `next_request` is due though nobody waits; infinite: never."""
+        return self._server.next_upkeep()
 
     # What the shell is to do
 
-    def messages_to_send(self) -> list[bytes]:
-        """Return the signals to broadcast, oldest first, once."""
-        outbox, self._outbox = self._outbox, []
-        return outbox
+    def next_request(self, now: float, *, is_urgent: bool = False) -> ExporterRequest | None:
+        """Return what to ask the server for, one at a time; None: nothing. See `ServerSide`."""
+        return self._server.next_request(now, is_urgent=is_urgent)
+
+    def reply_received(self, request: ExporterRequest, reply: ExporterReply, now: float) -> None:
+        """Take the reply to a request."""
+        self._server.reply_received(request, reply, now)
+        if isinstance(reply, PresenceChecked):
+            self._responses.lose(self._presence.is_lost, now)
+
+    def request_refused(self, request: ExporterRequest, kind: str, text: str, now: float) -> None:
+        """Take note that the server refuses a request."""
+        self._server.request_refused(request, kind, text, now)
+
+    def connection_lost(self) -> None:
+        """Take note that nobody knows whether the last request was carried out."""
+        self._server.connection_lost()
+
+    def connection_restored(self, now: float) -> None:
+        """Take note that the server can be reached again."""
+        self._server.connection_restored(now)
 
     def next_event(self) -> Event | None:
         """Return the oldest event that was not returned yet."""
@@ -298,20 +386,37 @@ class ExporterProtocol:
         return following
 
     def _expire(self, now: float) -> None:
-        for this in list(self._rounds.values()):
-            for responder_id in this.expire(now):
-                self._events.append(OutcomeKnown(this.signal_id, responder_id, this.reports[responder_id]))
-            self._settle(this, now)
+        for publication in self._server.outgoing.overdue(now):
+            self._responses.abandon(publication.signal_id)
+            self._events.append(SignalUnsent(publication.signal_id))
+        self._responses.expire(now)
         waiting = self._subscription
         if waiting is not None and waiting.deadline is not None and now >= waiting.deadline:
             self._subscription = None
             self._events.append(SubscriptionCompleted(enough=False))
 
-    def _announce(self, tag: str | None, sent: float) -> None:
-        signal_id = self._send(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
-        self._remember(self._announcements, signal_id, None)
+    def _announce(self, events: list[str], tag: str | None, sent: float, deadline: float | None) -> str:
+        publication = self._publication(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
+        publication.deadline = deadline
+        publication.record = {"info": self._record(events, tag, publication.signal_id).encode()}
+        self._server.outgoing.add(publication)
+        self._announcement = publication
+        self._responses.announced(publication.signal_id)
+        return publication.signal_id
 
-    def _send(
+    def _record(self, events: list[str] | None, tag: str | None, announcement: str | None) -> Record:
+        registration = self._server.registration
+        return Record(
+            process_name=self.process_name,
+            runner_host=self.runner_host,
+            events=events,
+            tag=tag,
+            announcement=announcement,
+            ttl=registration.ttl,
+            began=registration.began,
+        )
+
+    def _publication(
         self,
         event: str,
         sample: int,
@@ -320,7 +425,7 @@ class ExporterProtocol:
         *,
         wait: float | None,
         sent: float,
-    ) -> str:
+    ) -> Publication:
         signal = Signal(
             self.publisher_id,
             self.process_name,
@@ -333,29 +438,35 @@ class ExporterProtocol:
         signal_id = self._new_id()
         envelope = None
         if not self._strict_v1:
-            envelope = Envelope(id=signal_id, seq=self._seq + 1, sent=sent, reply=self._reply, wait=wait)
-        data = encode_signal(signal, envelope, limits=self._limits)
-        self._seq += 1
-        self._outbox.append(data)
-        return signal_id
+            envelope = Envelope(
+                id=signal_id,
+                seq=1,
+                sent=sent,
+                reply=self._reply,
+                wait=wait,
+                ttl=self._presence.ttl,
+                journal=self._server.is_journaled,
+            )
+        return Publication(signal, envelope, signal_id)
 
-    def _subscribe(self, response: WireResponse) -> None:
-        responder_id = response.responder_id
-        if self.state is not ExporterState.INITIALIZED:
-            self.counters["not-initialized"] += 1
-            return
-        if response.signal_id is not None and response.signal_id not in self._announcements:
+    def _subscribe(self, responder_id: str, signal_id: str | None, ttl: float | None, now: float) -> None:
+        if self.state is not ExporterState.INITIALIZED or not self._responses.is_announcement(signal_id):
             self._refuse("unknown-signal", f"{responder_id!r:.80} answers no initialization of ours")
             return
         if responder_id not in self.subs and len(self.subs) >= self._limits.max_roster:
             self._refuse("roster-full", f"{responder_id!r:.80}: {len(self.subs)} responders are subscribed")
             return
-        if response.signal_id is not None:
-            self._remember_version_2(responder_id)
+        if signal_id is not None:
+            self._responses.speaks_v2(responder_id)
+        self._presence.follow(responder_id, ttl, now)
+        self._server.registration.joined(responder_id, Member(ttl, speaks_v2=signal_id is not None))
         if responder_id not in self.subs or responder_id in self._expected:
             self.subs.add(responder_id)
             self._expected.discard(responder_id)
             self._events.append(ResponderSubscribed(responder_id))
+        # If it died while it acted, it needs to be told again; if it did not, it knows.
+        for publication in self._responses.owed_by(responder_id):
+            self._server.redeliver(responder_id, publication)
         self._check_subscription()
 
     def _check_subscription(self) -> None:
@@ -364,65 +475,62 @@ class ExporterProtocol:
             self._subscription = None
             self._events.append(SubscriptionCompleted(enough=True))
 
-    def _answered(self, response: WireResponse, now: float) -> None:
-        responder_id = response.responder_id
-        if response.signal_id is None:
-            if responder_id in self._speaks_v2:
-                self._refuse("no-signal-id", f"{responder_id!r:.80} has named its signal before, and now does not")
-                return
-            this = self._newest_round(response.event)
-            known = this is not None or response.event in (self.legal_events or ())
-        else:
-            this = self._rounds.get(response.signal_id)
-            if self._not_awaited.get(response.signal_id) == response.event:
-                self._remember_version_2(responder_id)
-                self.counters["not-awaited"] += 1
-                return
-            event = this.event if this else self._ended.get(response.signal_id)
-            known = event == response.event
-            if known:
-                self._remember_version_2(responder_id)
-        if not known:
-            self._refuse("unknown-signal", f"{responder_id!r:.80} answers {response.event!r:.80}, no signal of ours")
-        elif response.ras is None:
-            self.counters["no-ras"] += 1
-        elif this is None:
-            self.counters["late"] += 1
-            self._events.append(LateResponse(responder_id, response.event))
-        elif this.answered(responder_id, response.ras, response.message, response.took, now):
-            self._events.append(OutcomeKnown(this.signal_id, responder_id, this.reports[responder_id]))
-            self._settle(this, now)
-        else:
-            self.counters["repeated" if responder_id in this.reports else "not-in-roster"] += 1
-
-    def _newest_round(self, event: str) -> Round | None:
-        return next((this for this in reversed(self._rounds.values()) if this.event == event), None)
-
-    def _remember_version_2(self, responder_id: str) -> None:
-        if len(self._speaks_v2) < self._limits.max_roster:
-            self._speaks_v2.add(responder_id)
-
     def _end_what_is_open(self, now: float) -> None:
-        for this in self._rounds.values():
-            self._remember(self._ended, this.signal_id, this.event)
-            self._events.append(RoundCompleted(this.signal_id, this.result(now)))
-        self._rounds.clear()
+        self._responses.end_all(now)
         if self._subscription is not None:
             self._events.append(SubscriptionCompleted(enough=False))
         self._subscription = None
+        self._announcement = None
         self.subs = set()
         self._expected.clear()
+        self._presence.forget_all()
+        self._server.registration.roster_forgotten()
 
-    def _settle(self, this: Round, now: float) -> None:
-        if this.is_over:
-            del self._rounds[this.signal_id]
-            self._remember(self._ended, this.signal_id, this.event)
-            self._events.append(RoundCompleted(this.signal_id, this.result(now)))
+    def _server_event(self, event: Event) -> None:
+        if isinstance(event, SignalRefused):
+            self._responses.abandon(event.signal_id)
+        self._events.append(event)
+        if isinstance(event, SignalSent):
+            self._responses.sent(event.signal_id)
+        elif isinstance(event, ClaimHeld) and self._resumes and event.found:
+            self._resume()
 
-    def _remember(self, memory: OrderedDict[str, Any], key: str, value: Any) -> None:
-        memory[key] = value
-        while len(memory) > self._limits.max_remembered:
-            memory.popitem(last=False)
+    def _resume(self) -> None:
+        found = self._server.found
+        record = None if found is None else read_record(found.record)
+        if found is None or record is None:
+            return
+        self.process_name, self.runner_host = record.process_name, record.runner_host
+        self._server.registration.began = record.began
+        self._server.position = record.position
+        if record.events is None:
+            return
+        self.state, self.legal_events, self.tag = ExporterState.INITIALIZED, record.events, record.tag
+        if record.announcement is not None:
+            self._responses.announced(record.announcement)
+        for name, data in found.roster.items():
+            responder_id, member = name.decode(errors="replace"), read_member(data)
+            self.subs.add(responder_id)
+            if member.is_expected:
+                self._expected.add(responder_id)
+            if member.speaks_v2:
+                self._responses.speaks_v2(responder_id)
+            self._presence.follow(responder_id, member.ttl, 0.0)
+
+    def _facts(self) -> Facts:
+        again = list(self._responses.open_signals())
+        record: dict[str, bytes] = {}
+        if self._announcement is not None and self.state is ExporterState.INITIALIZED:
+            init = self._announcement.entry.data
+            record = {"info": self._record(self.legal_events, self.tag, self._announcement.signal_id).encode()}
+            record["init"] = init
+            if self._subscription is not None:
+                again.insert(0, init)
+        roster = {
+            name: Member(self._presence.ttl_of(name), self._responses.knows(name), name in self._expected).encode()
+            for name in self.subs
+        }
+        return Facts(tuple(again), record, roster)
 
     def _refuse(self, reason: str, detail: str) -> None:
         self.counters[reason] += 1

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from state_signals.codec import decode_signal, encode_response
+from state_signals.codec import decode_signal
 from state_signals.exceptions import InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
-from state_signals.messages import Envelope, Receipt, Response, Signal
-from state_signals.protocol.events import Event, MessageRefused, SignalReceived
+from state_signals.messages import INITIALIZATION, Envelope, Receipt, Response, Signal
+from state_signals.protocol.answers import Answers
+from state_signals.protocol.events import Degraded, Event, MessageRefused, SignalReceived, SignalRefused, SignalsMissed
+from state_signals.protocol.feed import Arrival
+from state_signals.protocol.following import Following, Replay
+from state_signals.protocol.server_side import is_permanent
+from state_signals.requests import (
+    Answer,
+    CatchUp,
+    CaughtUp,
+    Discover,
+    Discovered,
+    Introduce,
+    Introduced,
+    Leave,
+    ResponderReply,
+    ResponderRequest,
+    ShowPresence,
+)
 
-__all__ = ["Answer", "ResponderProtocol"]
+__all__ = ["ResponderProtocol"]
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response to send: to the stream `reply`, or to the version 1 channel if that is None."""
-
-    data: bytes
-    reply: str | None
+_NO_PRESENCE = "presence: if this responder dies, exporters wait for it until their deadline"
+_NO_JOURNAL = "the journal: signals that are published while this responder is disconnected are lost to it"
 
 
 class ResponderProtocol:
@@ -32,6 +44,11 @@ class ResponderProtocol:
         locked_id: the only exporter that is listened to; None: all.
         locked_tag: the only tag that is listened to; None: all.
         counters: how often each kind of message arrived that was not a signal to act on.
+
+    Args:
+        reply_of: returns the key of the stream that collects the responses to an exporter.
+        replay: what is heard of exporters that were there first: `"state"`, `"none"` or `"all"`, see `Following`.
+        presence_ttl: seconds that our proofs of life are good for; None: we give none.
     """
 
     def __init__(
@@ -39,6 +56,8 @@ class ResponderProtocol:
         responder_id: str,
         *,
         reply_of: Callable[[str], str],
+        replay: Replay = "state",
+        presence_ttl: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.responder_id = responder_id
@@ -46,10 +65,15 @@ class ResponderProtocol:
         self.locked_tag: str | None = None
         self.counters: Counter[str] = Counter()
         self._reply_of = reply_of
+        self._presence_ttl = presence_ttl
         self._limits = limits
+        self._following = Following(replay, limits)
         self._received: OrderedDict[str, float] = OrderedDict()
         self._newest: OrderedDict[tuple[str, str], Envelope | None] = OrderedDict()
-        self._outbox: list[Answer] = []
+        self._answers = Answers(limits)
+        self._answers.ttl = presence_ttl
+        self._beat_at = math.inf
+        self._is_leaving = False
         self._events: deque[Event] = deque()
 
     # What the user asks for
@@ -59,6 +83,7 @@ class ResponderProtocol:
         if not isinstance(publisher_id, str):
             raise InvalidType(f"publisher_id must be str, not {type(publisher_id).__name__}")
         self.locked_id = publisher_id
+        self._following.lock(publisher_id)
 
     def lock_tag(self, tag: str) -> None:
         """Listen to one tag only. Raises InvalidType unless it is a text."""
@@ -69,6 +94,7 @@ class ResponderProtocol:
     def unlock(self) -> None:
         """Listen to every exporter and every tag."""
         self.locked_id = self.locked_tag = None
+        self._following.unlock()
 
     def respond(
         self, publisher_id: str, event: str, ras: int | None, message: str | None, *, now: float, sent: float
@@ -81,8 +107,17 @@ class ResponderProtocol:
         response = Response(self.responder_id, publisher_id, event, ras, message)
         self._answer(response, self._newest.get((publisher_id, event)), now, sent)
 
-    def respond_to(self, signal: Signal, ras: int | None, message: str | None, *, now: float, sent: float) -> None:
-        """Answer a signal.
+    def respond_to(
+        self,
+        signal: Signal,
+        ras: int | None,
+        message: str | None,
+        *,
+        state: Literal["working"] | None = None,
+        now: float,
+        sent: float,
+    ) -> None:
+        """Answer a signal; with a state, only report progress.
 
         Raises:
             InvalidType, InvalidArgument, MessageTooLarge: nothing is sent then.
@@ -92,40 +127,131 @@ class ResponderProtocol:
         response = Response(self.responder_id, signal.publisher_id, signal.event, ras, message)
         # A signal that the user has rebuilt from its JSON has no envelope.
         envelope = signal.envelope or self._newest.get((signal.publisher_id, signal.event))
-        self._answer(response, envelope, now, sent)
+        if envelope is None and state is not None:
+            # Version 1 has no word for it.
+            return
+        self._answer(response, envelope, now, sent, state)
+
+    def leave(self, *, now: float, sent: float) -> None:
+        """Say good-bye to the exporters that were subscribed to."""
+        for publisher_id, announcement in self._following.subscriptions():
+            response = Response(self.responder_id, publisher_id, INITIALIZATION)
+            self._answer(response, announcement, now, sent, "left")
+        self._is_leaving = self._beat_at < math.inf
+        self._beat_at = math.inf
 
     # What arrives
 
     def message_received(self, data: bytes | str, now: float) -> None:
         """Take a signal from the network, whatever it is."""
-        try:
-            signal = decode_signal(data, limits=self._limits)
-        except MalformedMessage as error:
-            self._refuse(error.reason, str(error))
+        signal = self._decoded(data)
+        if signal is None:
             return
         envelope = signal.envelope
-        if envelope and envelope.reply not in (None, self._reply_of(signal.publisher_id)):
-            # An answer is a write to the server: no signal may say where to.
-            self._refuse("foreign-reply", f"{signal.publisher_id!r:.80} asks for answers to {envelope.reply!r:.80}")
-            return
-        if self.locked_id not in (None, signal.publisher_id) or self.locked_tag not in (None, signal.tag):
+        if self.locked_id not in (None, signal.publisher_id):
             self.counters["filtered"] += 1
-            return
-        if envelope and envelope.id in self._received:
-            # The exporter could not know that the first one went out.
-            self.counters["repeated"] += 1
-            return
-        if envelope:
-            self._remember(self._received, envelope.id, now)
-        self._remember(self._newest, (signal.publisher_id, signal.event), envelope)
-        self._events.append(SignalReceived(signal))
+        elif envelope is None:
+            self._hand_out(signal, now)
+        elif envelope.id in self._received:
+            # Its exporter could not know that it went out, or our answer was lost. We do not act twice.
+            self._repeated(signal, envelope)
+        elif envelope.redelivered:
+            self._hand_out(signal, now)
+        elif not envelope.journal:
+            self._following.unjournaled(signal.publisher_id, now)
+            self._hand_out(signal, now)
+        else:
+            arrival = Arrival(signal, envelope, len(data))
+            feed = self._following.arrived(arrival, now)
+            if feed is None:
+                self._repeated(signal, envelope)
+            else:
+                self._hand_out_all(feed.take(arrival, now), now)
+
+    # Time
+
+    def handle_timeout(self, now: float) -> None:
+        """Have a look into the journals of exporters that have been silent: a broadcast may have gone astray."""
+        self._following.look(now)
+
+    def next_deadline(self) -> float:
+        """Return when `handle_timeout` or `next_query` is due; infinite: not before something arrives."""
+        return self._following.next_deadline()
+
+    def next_upkeep(self) -> float:
+        """Return when `next_request` is due; infinite: not before somebody answers."""
+        return -math.inf if self._answers or self._is_leaving else self._beat_at
 
     # What the shell is to do
 
-    def messages_to_send(self) -> list[Answer]:
-        """Return the answers to send, oldest first, once."""
-        outbox, self._outbox = self._outbox, []
-        return outbox
+    def next_request(self, now: float) -> ResponderRequest | None:
+        """Return the answer or the proof of life to send, one at a time; None: there is none."""
+        if now >= self._beat_at:
+            return ShowPresence((self.responder_id,))
+        answer = self._answers.next()
+        if answer is None and self._is_leaving:
+            return Leave((self.responder_id,))
+        return answer
+
+    def next_query(self, now: float) -> ResponderRequest | None:
+        """Return what to ask the server for, so that no signal is missed; one at a time; None: nothing.
+
+        To be asked for once there are no events any more: so what is read waits on the server, not in memory.
+        """
+        return self._following.next_query(now)
+
+    def reply_received(self, request: ResponderRequest, reply: ResponderReply, now: float) -> None:
+        """Take the reply to a request."""
+        match request, reply:
+            case Answer(), _:
+                self._answers.sent()
+            case ShowPresence(), _:
+                self._beaten(now)
+            case Leave(), _:
+                self._is_leaving = False
+            case Discover(), Discovered():
+                self._following.discovered(reply)
+            case Introduce(), Introduced():
+                self._introduced(reply, now)
+            case CatchUp(), CaughtUp():
+                self._caught_up(request, reply, now)
+
+    def request_refused(self, request: ResponderRequest, kind: str, text: str, now: float) -> None:
+        """Take note that the server refuses a request: do without, as far as that goes."""
+        lasts = is_permanent(kind, text)
+        match request:
+            case Answer():
+                self._answers.sent()
+                self._events.append(SignalRefused("", text))
+            case ShowPresence():
+                self._beaten(now)
+                if lasts:
+                    self._beat_at, self._answers.ttl = math.inf, None
+                    self._events.append(Degraded(_NO_PRESENCE, text))
+            case Leave():
+                self._is_leaving = False
+            case _:
+                for arrivals, missed, publisher_id in self._following.without_journal():
+                    self._missed(publisher_id, missed)
+                    self._hand_out_all(arrivals, now)
+                if lasts and self._following.can_read:
+                    self._following.can_read = False
+                    self._events.append(Degraded(_NO_JOURNAL, text))
+
+    def connection_lost(self) -> None:
+        """Take note that nobody knows whether the last request was carried out."""
+        self._answers.connection_lost()
+
+    def connection_restored(self, now: float) -> None:
+        """Take note that answers can be sent again: what may have got lost is repeated."""
+        subscriptions = [announcement.id for _, announcement in self._following.subscriptions()]
+        self._answers.connection_restored(now, subscriptions)
+        if self._beat_at < math.inf:
+            self._beat_at = now
+
+    def subscribed(self, now: float) -> None:
+        """Take note that signals are received from now on, for the first time or again: ask what was missed."""
+        self._following.subscribed(now)
 
     def next_event(self) -> Event | None:
         """Return the oldest event that was not returned yet."""
@@ -133,12 +259,94 @@ class ResponderProtocol:
 
     # How it is done
 
-    def _answer(self, response: Response, envelope: Envelope | None, now: float, sent: float) -> None:
-        receipt, reply = None, None
+    def _decoded(self, data: bytes | str) -> Signal | None:
+        try:
+            signal = decode_signal(data, limits=self._limits)
+        except MalformedMessage as error:
+            self._refuse(error.reason, str(error))
+            return None
+        envelope = signal.envelope
+        if envelope and envelope.reply not in (None, self._reply_of(signal.publisher_id)):
+            # An answer is a write to the server: no signal may say where to.
+            self._refuse("foreign-reply", f"{signal.publisher_id!r:.80} asks for answers to {envelope.reply!r:.80}")
+            return None
+        return signal
+
+    def _repeated(self, signal: Signal, envelope: Envelope) -> None:
+        self.counters["repeated"] += 1
+        is_awaited = envelope.wait is not None or signal.event == INITIALIZATION
+        if is_awaited and self._answers.was_given(envelope.id):
+            self._answers.repeat(envelope.id)
+
+    def _introduced(self, reply: Introduced, now: float) -> None:
+        announcement = reply.record.get(b"init")
+        newest = None if reply.newest is None else self._decoded(reply.newest)
+        if not self._following.introduced(reply, None if newest is None else newest.seq, now) or announcement is None:
+            return
+        signal = self._decoded(announcement)
+        if signal is None or signal.envelope is None or signal.envelope.id in self._received:
+            return
+        if signal.publisher_id == reply.publisher_id and self.locked_id in (None, signal.publisher_id):
+            self._hand_out(signal, now)
+
+    def _caught_up(self, request: CatchUp, reply: CaughtUp, now: float) -> None:
+        feed = self._following.feed(request.publisher_id)
+        if feed is None:
+            return
+        arrivals = []
+        for data in reply.signals:
+            signal = self._decoded(data)
+            if signal is not None and signal.envelope is not None and signal.publisher_id == request.publisher_id:
+                arrivals.append(Arrival(signal, signal.envelope, len(data)))
+        passed, missed = feed.read(arrivals, is_whole=len(reply.signals) < request.count, now=now)
+        self._missed(request.publisher_id, missed)
+        self._hand_out_all(passed, now)
+
+    def _missed(self, publisher_id: str, count: int) -> None:
+        if count:
+            self.counters["missed"] += count
+            self._events.append(SignalsMissed(publisher_id, count))
+
+    def _hand_out_all(self, arrivals: list[Arrival], now: float) -> None:
+        for arrival in arrivals:
+            if arrival.envelope.id not in self._received:
+                self._hand_out(arrival.signal, now)
+
+    def _hand_out(self, signal: Signal, now: float) -> None:
+        envelope = signal.envelope
         if envelope is not None:
-            reply = envelope.reply
-            receipt = Receipt(signal_id=envelope.id, sent=sent, took=now - self._received.get(envelope.id, now))
-        self._outbox.append(Answer(encode_response(response, receipt, limits=self._limits), reply))
+            self._remember(self._received, envelope.id, now)
+            self._following.handed_out(signal, envelope)
+        if self.locked_id not in (None, signal.publisher_id) or self.locked_tag not in (None, signal.tag):
+            self.counters["filtered"] += 1
+            return
+        self._remember(self._newest, (signal.publisher_id, signal.event), envelope)
+        self._events.append(SignalReceived(signal))
+
+    def _answer(
+        self,
+        response: Response,
+        envelope: Envelope | None,
+        now: float,
+        sent: float,
+        state: Literal["working", "left"] | None = None,
+    ) -> None:
+        receipt = None
+        received_at = now
+        if envelope is not None:
+            received_at = self._received.get(envelope.id, now)
+            receipt = Receipt(signal_id=envelope.id, sent=sent, took=now - received_at, state=state)
+        self._answers.add(response, receipt, envelope, received_at)
+        if envelope is None or state is not None:
+            return
+        if response.event == INITIALIZATION:
+            self._following.subscribed_to(response.publisher_id, envelope)
+        if self._answers.ttl is not None and self._beat_at == math.inf:
+            self._beat_at = now
+
+    def _beaten(self, now: float) -> None:
+        ttl = min(self._presence_ttl or math.inf, self._following.shortest_ttl())
+        self._beat_at = now + ttl / 3
 
     def _remember(self, memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
         memory[key] = value

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from state_signals.protocol.states import MEMBER, MemberEvent
 from state_signals.results import Outcome, PublishResult, Report
 
-__all__ = ["Round"]
+__all__ = ["Round", "RoundOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundOptions:
+    """What the user asks of a round.
+
+    Attributes:
+        timeout: seconds until those that are pending are missing; None: never.
+        min_success: how many successes make it a success: a count or a share (float); None: all.
+        fail_fast: it is over as soon as success is out of reach.
+        waits_for_lost: those whose presence runs out stay pending; they may come back.
+        stall_timeout: seconds without a sign of work after which a member is missing; None: never.
+    """
+
+    timeout: float | None = None
+    min_success: float | None = None
+    fail_fast: bool = False
+    waits_for_lost: bool = False
+    stall_timeout: float | None = None
 
 
 class Round:
@@ -18,6 +38,7 @@ class Round:
         signal_id: the signal that is answered.
         event: its event.
         deadline: when those that are pending become missing; None: never.
+        is_sent: whether the server has taken the signal.
         pending: the members without an outcome.
         reports: the others.
         messages: by responder_id, also from responders that are not members.
@@ -28,26 +49,27 @@ class Round:
         signal_id: str,
         event: str,
         roster: Iterable[str],
+        options: RoundOptions,
         *,
         now: float,
-        timeout: float | None,
-        min_success: float | None = None,
-        fail_fast: bool = False,
         max_outsiders: int,
     ) -> None:
         self.signal_id = signal_id
         self.event = event
         self.started = now
-        self.deadline = None if timeout is None else now + timeout
+        self.deadline = None if options.timeout is None else now + options.timeout
+        self.is_sent = False
         self.pending = set(roster)
         self.reports: dict[str, Report] = {}
         self.messages: dict[str, str] = {}
-        self._fail_fast = fail_fast
+        self._options = options
         self._outsiders_left = max_outsiders
         self._nobody = not self.pending
-        self._min_success = _count(min_success, len(self.pending))
+        self._min_success = _count(options.min_success, len(self.pending))
         self._succeeded = 0
         self._unsuccessful = 0
+        self._signs: dict[str, float] = {}
+        self._stall_check = None if options.stall_timeout is None else now + options.stall_timeout
 
     def answered(self, responder_id: str, ras: int, message: str | None, took: float | None, now: float) -> bool:
         """Take an answer. Return whether it was the first of its responder, and the responder a member."""
@@ -67,19 +89,47 @@ class Round:
         )
         return True
 
-    def expire(self, now: float) -> list[str]:
-        """Once the deadline has passed, make those missing that are pending, and return their names."""
-        if self.deadline is None or now < self.deadline:
+    def worked(self, responder_id: str, now: float) -> bool:
+        """Take a sign of work. Return whether the responder is pending."""
+        if responder_id not in self.pending:
+            return False
+        self._signs[responder_id] = now
+        return True
+
+    def left(self, responder_id: str) -> bool:
+        """Take note that a responder has closed. Return whether it was pending."""
+        if responder_id not in self.pending:
+            return False
+        self._end(responder_id, Report(outcome=MEMBER[MemberEvent.CLOSED]))
+        return True
+
+    def lose(self, is_lost: Callable[[str], bool]) -> list[str]:
+        """End those that are lost, unless they are waited for, and return their names."""
+        if self._options.waits_for_lost:
             return []
-        missing = sorted(self.pending)
-        for responder_id in missing:
-            self._end(responder_id, Report(outcome=MEMBER[MemberEvent.DEADLINE_PASSED]))
-        return missing
+        names = sorted(filter(is_lost, self.pending))
+        for responder_id in names:
+            self._end(responder_id, Report(outcome=MEMBER[MemberEvent.PRESENCE_EXPIRED]))
+        return names
+
+    def expire(self, now: float, is_lost: Callable[[str], bool]) -> list[str]:
+        """Make those missing whose time is up, or lost if they are, and return their names."""
+        ended = []
+        for responder_id, what in list(self._due(now)):
+            lost = MemberEvent.PRESENCE_EXPIRED if is_lost(responder_id) else what
+            self._end(responder_id, Report(outcome=MEMBER[lost]))
+            ended.append(responder_id)
+        return ended
+
+    def next_deadline(self) -> float | None:
+        """Return when `expire` has something to do; None: never."""
+        moments = [moment for moment in (self.deadline, self._stall_check) if moment is not None]
+        return min(moments, default=None)
 
     @property
     def is_over(self) -> bool:
         """Whether every outcome is known, or `fail_fast` and success is out of reach."""
-        return not self.pending or (self._fail_fast and self._is_out_of_reach)
+        return not self.pending or (self._options.fail_fast and self._is_out_of_reach)
 
     @property
     def _is_out_of_reach(self) -> bool:
@@ -102,6 +152,23 @@ class Round:
             signal_id=self.signal_id,
             elapsed=now - self.started,
         )
+
+    def _due(self, now: float) -> Iterator[tuple[str, MemberEvent]]:
+        if self.deadline is not None and now >= self.deadline:
+            for responder_id in sorted(self.pending):
+                yield responder_id, MemberEvent.DEADLINE_PASSED
+            return
+        stall_timeout = self._options.stall_timeout
+        if stall_timeout is None or self._stall_check is None or now < self._stall_check:
+            return
+        following = math.inf
+        for responder_id in sorted(self.pending):
+            stalls_at = self._signs.get(responder_id, self.started) + stall_timeout
+            if now >= stalls_at:
+                yield responder_id, MemberEvent.STALLED
+            else:
+                following = min(following, stalls_at)
+        self._stall_check = following
 
     def _end(self, responder_id: str, report: Report) -> None:
         self.pending.remove(responder_id)

@@ -5,8 +5,9 @@ roster (*initialized*): from then on responders may subscribe, events are checke
 the roster again (*shut down*); `initialize` may open a new one. `close` is the end, from anywhere.
 
 **A roster member in a round** is *pending* until exactly one thing happens to it: it answers (with ras 1 it
-*succeeded*, with another it *failed*), the deadline passes (*missing*), its presence runs out (*lost*), or it closes
-in good order (*left*). An outcome is final: whatever comes later from that member is a late answer.
+*succeeded*, with another it *failed*), the deadline or its stall timer passes (*missing*), its presence runs out
+(*lost*), or it closes in good order (*left*). An outcome is final: whatever comes later from that member is a late
+answer.
 
 The tables are the code: the core looks its next state up here, and the documentation draws its pictures from here.
 """
@@ -69,6 +70,7 @@ class MemberEvent(StrEnum):
     ANSWERED_SUCCESS = "answers ras 1"
     ANSWERED_FAILURE = "answers another ras"
     DEADLINE_PASSED = "deadline passes"
+    STALLED = "shows no sign of work for too long"
     PRESENCE_EXPIRED = "presence runs out"
     CLOSED = "closes in good order"
 
@@ -77,6 +79,7 @@ MEMBER: Final[Mapping[MemberEvent, Outcome]] = {
     MemberEvent.ANSWERED_SUCCESS: Outcome.SUCCEEDED,
     MemberEvent.ANSWERED_FAILURE: Outcome.FAILED,
     MemberEvent.DEADLINE_PASSED: Outcome.MISSING,
+    MemberEvent.STALLED: Outcome.MISSING,
     MemberEvent.PRESENCE_EXPIRED: Outcome.LOST,
     MemberEvent.CLOSED: Outcome.LEFT,
 }

@@ -167,11 +167,8 @@ class Commands:
     def _restore(self, request: requests.Restore) -> Steps:
         name = request.publisher_id
         journal, record, roster = self._keys.journal(name), self._keys.record(name), self._keys.roster(name)
-        owner = self._keys.owner(name)
-        commands: list[Command] = [("SET", owner, request.owner, "NX", "PX", _milliseconds(request.ttl))]
+        commands = [self._append(journal, entry) for entry in request.entries]
         if request.entries:
-            commands.append(("DEL", journal))
-            commands += [self._append(journal, entry) for entry in request.entries]
             commands.append(self._expire(journal))
         if request.record:
             commands += [_hset(record, request.record.items()), self._expire(record)]
@@ -179,7 +176,9 @@ class Commands:
         if request.roster:
             commands.append(self._expire(roster))
         commands += [("PUBLISH", self._keys.signals, data) for data in request.again]
-        _good((yield Batch(journal, tuple(commands), is_atomic=True)))
+        replies = yield Batch(journal, tuple(commands), is_atomic=True)
+        # A part may be there already, if the connection was lost before the reply.
+        _good([reply for reply in replies if not (isinstance(reply, Refusal) and _is_no_stream(reply))])
         return requests.Done()
 
     def _beat(self, request: requests.Beat) -> Steps:

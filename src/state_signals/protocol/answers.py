@@ -1,0 +1,123 @@
+"""A responder's answers on their way, and in memory: each reaches its exporter, also through a lost connection."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from dataclasses import dataclass, replace
+
+from state_signals.codec import encode_response
+from state_signals.limits import Limits
+from state_signals.messages import INITIALIZATION, Envelope, Receipt, Response
+from state_signals.requests import Answer
+
+__all__ = ["Answers"]
+
+_REPEATED = 64
+"""Answers that are sent again after a connection was lost, at the most; the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An answer, and until when somebody waits for it."""
+
+    response: Response
+    receipt: Receipt | None
+    reply: str | None
+    awaited_until: float
+
+
+class Answers:
+    """The queue and the memory of answers.
+
+    Args:
+        limits: how many answers are remembered.
+
+    Attributes:
+        ttl: seconds that our proofs of life are good for, told with each subscription; None: we give none.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.ttl: float | None = None
+        self._limits = limits
+        self._queue: deque[_Given] = deque()
+        self._given: OrderedDict[str, _Given] = OrderedDict()
+        self._attempted: _Given | None = None
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, response: Response, receipt: Receipt | None, envelope: Envelope | None, received_at: float) -> None:
+        """Queue an answer.
+
+        Raises:
+            InvalidArgument, MessageTooLarge: if it cannot be sent; it is not queued then.
+        """
+        wait = 0.0 if envelope is None or envelope.wait is None else envelope.wait
+        if response.event == INITIALIZATION:
+            wait = math.inf
+        given = _Given(response, receipt, envelope.reply if envelope else None, received_at + wait)
+        self._encoded(given)
+        self._queue.append(given)
+        if receipt is not None and receipt.state is None:
+            self._given[receipt.signal_id] = given
+            self._given.move_to_end(receipt.signal_id)
+            while len(self._given) > self._limits.max_remembered:
+                self._given.popitem(last=False)
+
+    def next(self) -> Answer | None:
+        """Return the answer to send, and the same again until it is `sent`; None: there is none."""
+        if not self._queue:
+            return None
+        self._attempted = self._queue[0]
+        return Answer(self._encoded(self._attempted), self._attempted.reply)
+
+    def sent(self) -> None:
+        """Take note that the server has the first answer, or will not have it."""
+        self._queue.popleft()
+        self._attempted = None
+
+    def was_given(self, signal_id: str) -> bool:
+        """Whether a signal was answered, as far as is remembered."""
+        return signal_id in self._given
+
+    def repeat(self, signal_id: str) -> None:
+        """Queue an answer again."""
+        given = self._given[signal_id]
+        if given not in self._queue:
+            self._queue.append(_again(given))
+
+    def connection_lost(self) -> None:
+        """Take note that the answer under way may have arrived, and may not."""
+        if self._attempted is not None:
+            self._queue[0] = _again(self._attempted)
+            self._attempted = None
+
+    def connection_restored(self, now: float, subscriptions: list[str]) -> None:
+        """Queue again what somebody may wait for: the server that had it may have lost it.
+
+        `subscriptions` are the initializations whose exporters are followed.
+        """
+        queued = {each.receipt.signal_id for each in self._queue if each.receipt is not None}
+        repeated = [name for name in subscriptions if name in self._given and name not in queued]
+        awaited = [
+            name for name, given in self._given.items() if now < given.awaited_until < math.inf or _for_ever(given)
+        ]
+        repeated += [name for name in awaited[-_REPEATED:] if name not in queued and name not in repeated]
+        for signal_id in repeated:
+            self.repeat(signal_id)
+
+    def _encoded(self, given: _Given) -> bytes:
+        receipt = given.receipt
+        if receipt is not None and given.response.event == INITIALIZATION:
+            receipt = replace(receipt, ttl=self.ttl)
+        return encode_response(given.response, receipt, limits=self._limits)
+
+
+def _again(given: _Given) -> _Given:
+    return given if given.receipt is None else replace(given, receipt=replace(given.receipt, again=True))
+
+
+def _for_ever(given: _Given) -> bool:
+    """Whether a signal's exporter waits without end. An initialization is not that, see `subscriptions`."""
+    return math.isinf(given.awaited_until) and given.response.event != INITIALIZATION

@@ -1,0 +1,151 @@
+"""An exporter's signals on their way: numbered without gaps, sent in order, remembered in case the server forgets.
+
+A signal is *queued* until the server has taken it. If the connection is lost before the reply, only the journal knows
+whether it did: `checked` compares. A signal whose caller has given up before it was ever sent makes no gap: positions
+are given when a signal is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from state_signals.codec import encode_signal
+from state_signals.limits import Limits
+from state_signals.messages import Envelope, Signal
+from state_signals.requests import Entry
+
+__all__ = ["Outgoing", "Publication"]
+
+
+@dataclass(slots=True)
+class Publication:
+    """A signal that is to go out.
+
+    Attributes:
+        signal: the signal.
+        envelope: its envelope, but for `seq`; None with `strict_v1`.
+        signal_id: its identifier, on the wire or not.
+        deadline: when to give it up if the server has not taken it; None: never.
+        record: see `Publish`.
+        forgotten: see `Publish`.
+        forgets_roster: see `Publish`.
+        entry: position and bytes as sent last.
+        is_attempted: whether it may be on the server.
+        is_withdrawn: whether nobody wants it any more.
+    """
+
+    signal: Signal
+    envelope: Envelope | None
+    signal_id: str
+    deadline: float | None = None
+    record: Mapping[str, bytes] = field(default_factory=dict)
+    forgotten: tuple[str, ...] = ()
+    forgets_roster: bool = False
+    entry: Entry = field(default_factory=lambda: Entry(0, b""))
+    is_attempted: bool = False
+    is_withdrawn: bool = False
+
+    def encode(self, seq: int, limits: Limits, *, redelivered: bool = False) -> Entry:
+        """Return the signal at a position."""
+        envelope = None if self.envelope is None else replace(self.envelope, seq=seq, redelivered=redelivered)
+        return Entry(seq, encode_signal(self.signal, envelope, limits=limits))
+
+
+class Outgoing:
+    """The queue and the memory of one exporter's signals.
+
+    Attributes:
+        head: position of the newest signal that the server has taken.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.head = 0
+        self._limits = limits
+        self._queue: deque[Publication] = deque()
+        self._taken: deque[Entry] = deque()
+        self._bytes_taken = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __contains__(self, signal_id: str) -> bool:
+        return any(each.signal_id == signal_id for each in self._queue)
+
+    def add(self, publication: Publication) -> None:
+        """Queue a signal.
+
+        Raises:
+            InvalidType, InvalidArgument, MessageTooLarge: if it cannot be sent; it is not queued then.
+        """
+        publication.entry = publication.encode(self.head + len(self._queue) + 1, self._limits)
+        self._queue.append(publication)
+
+    def first(self) -> Publication | None:
+        """Return the signal to send now, encoded; None: there is none."""
+        while self._queue and self._queue[0].is_withdrawn:
+            self._queue.popleft()
+        if not self._queue:
+            return None
+        publication = self._queue[0]
+        if publication.entry.seq != self.head + 1:
+            publication.entry = publication.encode(self.head + 1, self._limits)
+        return publication
+
+    def taken(self, *, is_journaled: bool = True) -> Publication:
+        """Take note that the server has the first signal, and return it."""
+        publication = self._queue.popleft()
+        self.head = publication.entry.seq
+        if not is_journaled:
+            return publication
+        self._taken.append(publication.entry)
+        self._bytes_taken += len(publication.entry.data)
+        while len(self._taken) > self._limits.max_remembered or self._bytes_taken > self._limits.max_journal_memory:
+            self._bytes_taken -= len(self._taken.popleft().data)
+        return publication
+
+    def dropped(self) -> Publication:
+        """Take note that the server will not have the first signal, and return it."""
+        return self._queue.popleft()
+
+    def journal_is_off(self) -> None:
+        """Send what is queued without a journal, and remember nothing."""
+        for publication in self._queue:
+            if publication.envelope is not None:
+                publication.envelope = replace(publication.envelope, journal=False)
+                publication.entry = Entry(0, b"")
+        self._taken.clear()
+
+    def withdraw(self, signal_id: str) -> None:
+        """Give a signal up."""
+        for publication in self._queue:
+            if publication.signal_id == signal_id:
+                publication.is_withdrawn = True
+
+    def overdue(self, now: float) -> list[Publication]:
+        """Give up whose time is over, and return them."""
+        due = [
+            each for each in self._queue if not each.is_withdrawn and each.deadline is not None and now >= each.deadline
+        ]
+        for publication in due:
+            publication.is_withdrawn = True
+        return due
+
+    def next_deadline(self) -> float:
+        """Return when the next one is overdue; infinite: never."""
+        moments = (each.deadline for each in self._queue if not each.is_withdrawn and each.deadline is not None)
+        return min(moments, default=math.inf)
+
+    def resume(self, head: int) -> None:
+        """Go on after what an earlier owner has written."""
+        self.head = max(self.head, head)
+
+    def was_taken(self, head: int) -> bool:
+        """Whether the first signal, sent without a reply, is in a journal that ends at `head`."""
+        return bool(self._queue) and self._queue[0].is_attempted and head >= self._queue[0].entry.seq
+
+    def missing_after(self, head: int) -> tuple[Entry, ...]:
+        """Return what we remember of the signals that a journal which ends at `head` has lost."""
+        return tuple(entry for entry in self._taken if entry.seq > head)

@@ -1,0 +1,324 @@
+"""What an exporter has on the server, and the requests that bring it there and keep it there."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from state_signals.limits import Limits
+from state_signals.protocol.events import ClaimHeld, ClaimRefused, Degraded, Event, Restored, SignalRefused, SignalSent
+from state_signals.protocol.outgoing import Outgoing, Publication
+from state_signals.protocol.presence import Presence
+from state_signals.protocol.registration import Registration
+from state_signals.requests import (
+    Beat,
+    Beaten,
+    CheckJournal,
+    CheckPresence,
+    Claimed,
+    Done,
+    Entry,
+    ExporterReply,
+    ExporterRequest,
+    JournalChecked,
+    PresenceChecked,
+    Publish,
+    Redeliver,
+    Restore,
+    SaveRoster,
+)
+
+__all__ = ["Facts", "ServerSide", "is_permanent"]
+
+_NO_JOURNAL = (
+    "the journal: what is published while a responder is disconnected is lost to it, late ones do not hear of this "
+    "exporter, it cannot be resumed, and nothing is restored if the server loses its data"
+)
+_NO_PRESENCE = "presence: responders that die are missing, not lost"
+_NO_REDELIVERY = "redelivery: a responder that dies while it acts does not get the signal again"
+
+
+def is_permanent(kind: str, text: str) -> bool:
+    """Whether a server that refuses so will go on refusing: a permission or a command is missing."""
+    return kind in ("NOPERM", "WRONGTYPE", "CROSSSLOT") or "unknown command" in text
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What goes back to a server that has lost it: the bytes of the signals whose rounds are open, record, roster."""
+
+    again: tuple[bytes, ...]
+    record: Mapping[str, bytes]
+    roster: Mapping[str, bytes]
+
+
+class ServerSide:
+    """The queue of an exporter's requests, most urgent first.
+
+    One request is under way at a time. After `connection_lost` nobody knows whether it was carried out: the journal is
+    asked first then.
+
+    Attributes:
+        outgoing: the signals on their way.
+        registration: claim, proofs of life, saved roster.
+        presence: the responders' proofs of life.
+        is_journaled: whether there is a journal, and all that depends on it.
+        wants_claim: claim the `publisher_id` also when there is nothing to send.
+        position: how far the responses were read.
+
+    Args:
+        emit: takes the events.
+        facts: returns what to restore.
+        waited_for: returns the names that open rounds wait for.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        presence: Presence,
+        *,
+        is_journaled: bool,
+        limits: Limits,
+        emit: Callable[[Event], None],
+        facts: Callable[[], Facts],
+        waited_for: Callable[[], set[str]],
+    ) -> None:
+        self.outgoing = Outgoing(limits)
+        self.registration = registration
+        self.presence = presence
+        self.is_journaled = is_journaled
+        self.wants_claim = False
+        self.position: bytes | None = None
+        self.found: Claimed | None = None
+        self._limits = limits
+        self._emit = emit
+        self._facts = facts
+        self._waited_for = waited_for
+        self._is_checked = True
+        self._lost: tuple[Entry, ...] = ()
+        self._announces_again = False
+        self._redeliveries: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._can_redeliver = True
+        self._check_at = math.inf
+        self._suspects: frozenset[str] = frozenset()
+
+    # What is to be done
+
+    def next_request(self, now: float, *, is_urgent: bool = False) -> ExporterRequest | None:
+        """Return what to ask the server for now, and the same again until there is a reply; None: nothing.
+
+        With `is_urgent`, only what signals depend on.
+        """
+        if self.registration.refused_by is not None or not (self._is_claimed or self.outgoing or self.wants_claim):
+            return None
+        if not self._is_claimed:
+            # Nothing goes out before we know that the name is ours.
+            return self.registration.claim(now)
+        request = self._before_signals()
+        if request is None and (publication := self.outgoing.first()) is not None:
+            request = self._publish(publication)
+        if request is None and self._redeliveries:
+            (responder_id, _), data = next(iter(self._redeliveries.items()))
+            request = Redeliver(responder_id, data)
+        if request is None and not is_urgent:
+            request = self._in_the_background(now)
+        return request
+
+    def next_deadline(self) -> float:
+        """Return when callers that wait have something to ask for; infinite: not before something happens."""
+        return self._check_at if self.presence.ttl is not None else math.inf
+
+    def next_upkeep(self) -> float:
+        """Return when there is something to ask for though nobody waits; infinite: never."""
+        if self.is_journaled and (self.registration.is_held or self.outgoing or self.wants_claim):
+            return self.registration.next_deadline()
+        return math.inf
+
+    def redeliver(self, responder_id: str, publication: Publication) -> None:
+        """Send a signal that is on the server to one responder again."""
+        if not self._can_redeliver or publication.envelope is None:
+            return
+        data = publication.encode(publication.entry.seq, self._limits, redelivered=True).data
+        self._redeliveries[responder_id, publication.signal_id] = data
+        while len(self._redeliveries) > self._limits.max_remembered:
+            self._redeliveries.popitem(last=False)
+
+    def round_opened(self, roster: set[str], now: float) -> None:
+        """Look after the members of a new round in a while; at once if some were lost."""
+        at_once = not self._suspects.isdisjoint(roster)
+        self._check_at = now if at_once else min(max(self._check_at, now), now + self.presence.interval())
+
+    # What has happened
+
+    def connection_lost(self) -> None:
+        """Trust nothing that has no reply."""
+        self._is_checked = False
+
+    def connection_restored(self, now: float) -> None:
+        """Give everybody time to show that they live; show it ourselves."""
+        self.presence.outage_ended(now)
+        self.registration.beat_soon()
+
+    def responses_lost(self) -> None:
+        """Announce open rounds again: the server has lost answers."""
+        self._announces_again = True
+
+    def reply_received(self, request: ExporterRequest, reply: ExporterReply, now: float) -> None:
+        """Take the reply to the request that was returned last."""
+        match reply:
+            case Claimed():
+                self._claimed(reply, now)
+            case JournalChecked():
+                self._journal_checked(reply)
+            case PresenceChecked():
+                self.presence.checked(reply, now)
+                self._suspects = frozenset(filter(self.presence.is_lost, reply.seen))
+            case Beaten():
+                self.registration.beaten(now)
+                self.registration.owner_seen(reply.owner)
+                self._check_owner()
+            case Done():
+                self._done(request)
+
+    def request_refused(self, request: ExporterRequest, kind: str, text: str, now: float) -> None:
+        """Take note that the server refuses a request: do without, as far as that goes."""
+        lasts = is_permanent(kind, text)
+        if isinstance(request, Publish) and not (lasts and request.is_journaled):
+            self._emit(SignalRefused(self.outgoing.dropped().signal_id, text))
+        elif lasts:
+            self._do_without(request, text)
+        else:
+            self._put_off(request, now)
+
+    def journal_is_off(self) -> None:
+        """Do without the journal, and all that depends on it."""
+        self.is_journaled = False
+        self._is_checked = True
+        self._lost = ()
+        self.outgoing.journal_is_off()
+        self.registration.roster_forgotten()
+
+    # How it is done
+
+    def _do_without(self, request: ExporterRequest, text: str) -> None:
+        if isinstance(request, CheckPresence):
+            self.presence.ttl = None
+            self._emit(Degraded(_NO_PRESENCE, text))
+        elif isinstance(request, Redeliver):
+            self._redeliveries.clear()
+            self._can_redeliver = False
+            self._emit(Degraded(_NO_REDELIVERY, text))
+        elif self.is_journaled:
+            self.journal_is_off()
+            self._emit(Degraded(_NO_JOURNAL, text))
+        else:
+            self._announces_again = False
+
+    def _put_off(self, request: ExporterRequest, now: float) -> None:
+        if isinstance(request, CheckPresence):
+            self._check_at = now + self.presence.interval()
+        elif isinstance(request, Redeliver):
+            self._redeliveries.popitem(last=False)
+        elif isinstance(request, SaveRoster):
+            self.registration.saved(request)
+        elif isinstance(request, Beat):
+            self.registration.beaten(now)
+        elif isinstance(request, CheckJournal | Restore):
+            # It shows again after the next outage; signals go on meanwhile.
+            self._is_checked = True
+            self._lost, self._announces_again = (), False
+        else:
+            self.journal_is_off()
+            self._emit(Degraded(_NO_JOURNAL, "the server refuses the claim"))
+
+    @property
+    def _is_claimed(self) -> bool:
+        return self.registration.is_held or not self.is_journaled
+
+    def _before_signals(self) -> ExporterRequest | None:
+        if self.is_journaled and not self._is_checked:
+            return CheckJournal(self.registration.publisher_id)
+        if self._lost or self._announces_again:
+            return self._restore()
+        return None
+
+    def _publish(self, publication: Publication) -> Publish:
+        publication.is_attempted = True
+        name = self.registration.publisher_id
+        if not self.is_journaled:
+            return Publish(name, publication.entry, is_journaled=False)
+        record = dict(publication.record)
+        if "info" in record:
+            # The announcement is kept as it is broadcast, for responders that come later.
+            record["init"] = publication.entry.data
+        return Publish(
+            name,
+            publication.entry,
+            record=record,
+            forgotten=publication.forgotten,
+            forgets_roster=publication.forgets_roster,
+        )
+
+    def _restore(self) -> Restore:
+        facts = self._facts()
+        is_lost = bool(self._lost)
+        return Restore(
+            self.registration.publisher_id,
+            entries=self._lost,
+            again=facts.again,
+            record=facts.record if is_lost else {},
+            roster=facts.roster if is_lost else {},
+        )
+
+    def _in_the_background(self, now: float) -> ExporterRequest | None:
+        if self.is_journaled:
+            saving = self.registration.save()
+            if saving is not None:
+                return saving
+        if now >= self._check_at and self.presence.ttl is not None:
+            names = self.presence.followed(self._waited_for())
+            self._check_at = now + self.presence.interval() if names else math.inf
+            if names:
+                return CheckPresence(names)
+        return self.registration.beat(now, self.position) if self.is_journaled else None
+
+    def _claimed(self, reply: Claimed, now: float) -> None:
+        self.registration.claimed(reply, now)
+        if self.registration.is_held:
+            self.outgoing.resume(reply.head)
+            if self.found is None:
+                self.found = reply
+                self._emit(ClaimHeld(found=b"info" in reply.record))
+        else:
+            self._check_owner()
+
+    def _check_owner(self) -> None:
+        if self.registration.refused_by is not None:
+            self._emit(ClaimRefused(self.registration.refused_by))
+
+    def _journal_checked(self, reply: JournalChecked) -> None:
+        self._is_checked = True
+        self.registration.owner_seen(reply.owner)
+        self._check_owner()
+        if self.outgoing.was_taken(reply.head):
+            self._emit(SignalSent(self.outgoing.taken().signal_id))
+        self._lost = self.outgoing.missing_after(reply.head)
+        if self._lost:
+            self._announces_again = True
+
+    def _done(self, request: Any) -> None:
+        match request:
+            case Publish():
+                self._emit(SignalSent(self.outgoing.taken(is_journaled=self.is_journaled).signal_id))
+            case Redeliver():
+                self._redeliveries.popitem(last=False)
+            case SaveRoster():
+                self.registration.saved(request)
+            case Restore():
+                self._announces_again = False
+                if self._lost:
+                    self._emit(Restored(len(self._lost), len(request.roster)))
+                self._lost = ()
