@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         InvalidType,
         MalformedMessage,
         MessageTooLarge,
+        PublisherIdInUse,
         RoundFailed,
         ServerRefused,
         ServerUnreachable,
         StateSignalsError,
         TransportError,
+        UnknownExporter,
     )
     from state_signals.limits import DEFAULT_LIMITS, Limits
     from state_signals.messages import Response, Signal
@@ -44,6 +46,7 @@ __all__ = [
     "MessageTooLarge",
     "Outcome",
     "PublishResult",
+    "PublisherIdInUse",
     "Report",
     "Response",
     "ResultCodes",
@@ -55,6 +58,7 @@ __all__ = [
     "SignalResponder",
     "StateSignalsError",
     "TransportError",
+    "UnknownExporter",
     "__version__",
 ]
 
@@ -68,11 +72,13 @@ _HOMES = {
         "InvalidType",
         "MalformedMessage",
         "MessageTooLarge",
+        "PublisherIdInUse",
         "RoundFailed",
         "ServerRefused",
         "ServerUnreachable",
         "StateSignalsError",
         "TransportError",
+        "UnknownExporter",
     ),
     "limits": ("DEFAULT_LIMITS", "Limits"),
     "messages": ("Response", "Signal"),

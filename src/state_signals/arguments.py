@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import Final, Literal
 
 from state_signals.exceptions import InvalidArgument, InvalidType
 from state_signals.limits import DEFAULT_LIMITS, Limits
@@ -15,6 +16,9 @@ __all__ = [
     "check_min_success",
     "check_name",
     "check_names",
+    "check_on_lost",
+    "check_presence_ttl",
+    "check_replay",
     "check_retention",
     "check_text",
     "identifier",
@@ -22,6 +26,9 @@ __all__ = [
     "limits_for",
     "seconds",
 ]
+
+_SHORTEST_TTL: Final = 0.1
+_LONGEST_TTL: Final = 86_400.0
 
 
 def check_name(what: str, value: str, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -176,6 +183,42 @@ def check_retention(value: object) -> None:
         raise InvalidType(f"retention must be seconds (int or float), not {type(value).__name__}")
     if not 0 < value < math.inf:
         raise InvalidArgument(f"retention must be positive and finite, not {value}")
+
+
+def check_presence_ttl(value: object) -> float | None:
+    """Return a valid `presence_ttl` in seconds; None: no proofs of life.
+
+    Raises:
+        InvalidType, InvalidArgument: unless it is at least 0.1 seconds; at most a day makes sense.
+    """
+    number = seconds("presence_ttl", value)
+    if number is not None and not _SHORTEST_TTL <= number <= _LONGEST_TTL:
+        raise InvalidArgument(f"presence_ttl must be from {_SHORTEST_TTL} to {_LONGEST_TTL:.0f} seconds, not {value}")
+    return number
+
+
+def check_on_lost(value: object) -> bool:
+    """Return whether `on_lost` is `"wait"`, and not `"fail"`.
+
+    Raises:
+        InvalidArgument: if it is neither.
+    """
+    if value not in ("fail", "wait"):
+        raise InvalidArgument(f"on_lost must be 'fail' or 'wait', not {value!r:.80}")
+    return value == "wait"
+
+
+def check_replay(value: object) -> Literal["state", "none", "all"]:
+    """Return a valid `replay`.
+
+    Raises:
+        InvalidType, InvalidArgument: and says what is.
+    """
+    if not isinstance(value, str):
+        raise InvalidType(f"replay must be 'state', 'none' or 'all', not {type(value).__name__}")
+    if value not in ("state", "none", "all"):
+        raise InvalidArgument(f"replay must be 'state', 'none' or 'all', not {value!r:.80}")
+    return value
 
 
 def limits_for(max_payload: int | None) -> Limits:

@@ -14,23 +14,70 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from state_signals.arguments import check_events, check_names, check_text, identifier, seconds
-from state_signals.exceptions import Closed, InvalidArgument, ServerUnreachable
+from state_signals.arguments import (
+    check_events,
+    check_names,
+    check_presence_ttl,
+    check_replay,
+    check_retention,
+    check_text,
+    identifier,
+    seconds,
+)
+from state_signals.exceptions import (
+    Closed,
+    InvalidArgument,
+    PublisherIdInUse,
+    ServerRefused,
+    ServerUnreachable,
+    TransportError,
+    UnknownExporter,
+)
 from state_signals.handlers import Handlers
+from state_signals.identity import fate, new_owner
 from state_signals.limits import Limits
 from state_signals.messages import Signal
-from state_signals.protocol.events import Event, LateResponse, MessageRefused, RoundCompleted
+from state_signals.outages import Outage
+from state_signals.protocol.events import (
+    Degraded,
+    Event,
+    LateResponse,
+    MessageRefused,
+    Restored,
+    RoundCompleted,
+    SignalRefused,
+    SignalsMissed,
+    SignalUnsent,
+)
 from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.protocol.responder import ResponderProtocol
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult
 from state_signals.transport.base import AsyncTransport, Transport
-from state_signals.transport.keys import Keys
+from state_signals.transport.commands import Commands
 
-__all__ = ["DEFAULT_RETENTION", "RETRY_INTERVAL", "Endpoint", "ExporterEndpoint", "ResponderEndpoint"]
+__all__ = [
+    "CLAIM_TIMEOUT",
+    "CLOSE_TIMEOUT",
+    "DEFAULT_PRESENCE_TTL",
+    "DEFAULT_RETENTION",
+    "RETRY_INTERVAL",
+    "Endpoint",
+    "ExporterEndpoint",
+    "ResponderEndpoint",
+]
 
 DEFAULT_RETENTION = 86_400.0
-"""Seconds that an exporter's keys outlive its last activity."""
+"""Seconds that what an exporter has on the server outlives its last activity."""
+
+DEFAULT_PRESENCE_TTL = 15.0
+"""Seconds after which a party that gives no proof of life is lost."""
+
+CLAIM_TIMEOUT = 20.0
+"""Seconds that a server may take to say whose a `publisher_id` is, on top of what a dead owner's claim is good for."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that `close()` tries to say good-bye to a server that does not react."""
 
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to connect (version 1 behaviour)."""
@@ -48,8 +95,12 @@ _Handler = TypeVar("_Handler", bound=Callable[[Signal], Any])
 class Endpoint:
     """One party of the protocol in this process."""
 
-    def __init__(self, kind: str, log_level: str | int | None, conn_timeout: object) -> None:
+    _transport: Transport | AsyncTransport
+
+    def __init__(self, kind: str, log_level: str | int | None, conn_timeout: object, retention: float) -> None:
         self.logger = _logger(kind, log_level)
+        self._commands = Commands(self._transport.keys, retention)
+        self._outage = Outage(self.logger, self._transport.address)
         self.failed_conn_attempts = 0
         self._conn_timeout = seconds("conn_timeout", conn_timeout)
         self._pid = os.getpid()
@@ -87,6 +138,33 @@ class Endpoint:
             self._warn(event.reason, f"dropped a message, {event.detail:.300}", 1)
         elif isinstance(event, RoundCompleted) and not event.result.ok:
             self._log_result(event.result)
+        elif isinstance(event, Degraded):
+            self.logger.warning("the server does not allow it (%s), so this goes without %s", event.why, event.lost)
+        elif isinstance(event, Restored):
+            text = "the server had lost data: %d signals and a roster of %d were put back"
+            self.logger.warning(text, event.signals, event.responders)
+        elif isinstance(event, SignalsMissed):
+            text = f"{event.count} signals of {event.publisher_id!r} are lost: its journal does not have them any more"
+            self._warn("missed", text, _LATE_IN_LOG)
+
+    def _refused(self, action: str, why: str) -> ServerRefused:
+        """Return the error for what the server refuses; with Redis, one that programs written for 1.0.1 catch, too."""
+        kind = ServerRefused
+        if self._transport.client is not None:
+            from state_signals.transport.failures import RedisRefused  # noqa: PLC0415 - redis is imported by now
+
+            kind = RedisRefused
+        return kind(f"cannot {action} at {self._transport.address}: {why.rstrip('.')}.")
+
+    def _unreachable(self, action: str, why: TransportError | None) -> TransportError:
+        """Return the error for what did not reach the server in time."""
+        kind = ServerUnreachable
+        if self._transport.client is not None:
+            from state_signals.transport.failures import RedisUnreachable  # noqa: PLC0415
+
+            kind = RedisUnreachable
+        reason = f"there was no connection to {self._transport.address} in that time: {why}" if why else "no reply"
+        return kind(f"{action}: {reason}")
 
     def _warn(self, kind: str, text: str, most: int) -> None:
         """Log a line, but not more than `most` of a kind in a while: anybody may cause them. Tell how many were not."""
@@ -114,8 +192,6 @@ class Endpoint:
 class ExporterEndpoint(Endpoint):
     """The identity and the attributes of an exporter."""
 
-    _transport: Transport | AsyncTransport
-
     def __init__(
         self,
         process_name: str,
@@ -125,15 +201,71 @@ class ExporterEndpoint(Endpoint):
         *,
         publisher_id: str | None,
         strict_v1: bool,
+        journal: bool,
+        presence_ttl: object,
+        retention: float,
+        resumes: bool,
         limits: Limits,
     ) -> None:
-        super().__init__("exporter", log_level, conn_timeout)
+        check_retention(retention)
+        super().__init__("exporter", log_level, conn_timeout, retention)
         check_text("process_name", process_name)
         host = platform.node() if runner_host is None else runner_host
         check_text("runner_host", host)
         name = identifier("publisher_id", publisher_id, f"{process_name}-{uuid.uuid4()}")
+        self._resumes = resumes
+        self._has_fixed_id = publisher_id is not None
         self._core = ExporterProtocol(
-            name, process_name, host, reply=self._transport.keys.reply(name), strict_v1=strict_v1, limits=limits
+            name,
+            process_name,
+            host,
+            reply=self._transport.keys.reply(name) if journal else None,
+            owner=new_owner(),
+            fate=fate,
+            strict_v1=strict_v1,
+            journal=journal,
+            presence_ttl=check_presence_ttl(presence_ttl),
+            resumes=resumes,
+            limits=limits,
+        )
+        self._superseded: PublisherIdInUse | None = None
+
+    def _check_usable(self) -> None:
+        super()._check_usable()
+        if self._superseded is not None:
+            raise self._superseded
+
+    def _patience_to_claim(self) -> float:
+        """Return the seconds within which it is known whose a `publisher_id` is, if the server reacts."""
+        return self._core.claim_ttl + (CLAIM_TIMEOUT if self._conn_timeout is None else self._conn_timeout)
+
+    def _until(self, timeout: object) -> float:
+        """Return when a call with this timeout has to end; infinite: never."""
+        limit = seconds("timeout", timeout)
+        return math.inf if limit is None else time.monotonic() + limit
+
+    def _raise_for(self, news: object, why: TransportError | None) -> None:
+        """Raise what ends a wait without the result that is waited for."""
+        if isinstance(news, PublisherIdInUse | Closed):
+            raise news
+        if isinstance(news, SignalUnsent):
+            raise self._unreachable("the signal was not published within its timeout", why)
+        if isinstance(news, SignalRefused):
+            raise self._refused("publish a signal", news.why)
+
+    def _taken(self, owner: bytes) -> PublisherIdInUse:
+        """Return the error for a `publisher_id` that belongs to another exporter."""
+        self._superseded = PublisherIdInUse(
+            f"publisher_id {self.pub_id!r} belongs to another exporter, which is alive: {owner[:300]!r}; "
+            f"close that one, or choose another publisher_id"
+        )
+        return self._superseded
+
+    def _unknown(self) -> UnknownExporter:
+        """Return the error for an exporter that cannot be resumed."""
+        return UnknownExporter(
+            f"there is no exporter {self.pub_id!r} to resume at {self._transport.address}: it never published "
+            f"anything, it was closed, or the server has forgotten it; check publisher_id, url and namespace"
         )
 
     @property
@@ -209,15 +341,25 @@ class ResponderEndpoint(Endpoint):
         log_level: str | int | None,
         *,
         responder_id: str | None,
-        keys: Keys,
+        replay: object,
+        presence_ttl: object,
         limits: Limits,
         can_await: bool,
     ) -> None:
-        super().__init__("responder", log_level, conn_timeout)
+        super().__init__("responder", log_level, conn_timeout, DEFAULT_RETENTION)
         name = platform.node() if responder_name is None else responder_name
         check_text("responder_name", name)
         fixed = identifier("responder_id", responder_id, f"{name}-{uuid.uuid4()}-resp")
-        self._core = ResponderProtocol(fixed, reply_of=keys.reply, limits=limits)
+        keys = self._transport.keys
+        self._core = ResponderProtocol(
+            fixed,
+            reply_of=keys.reply,
+            replay=check_replay(replay),
+            presence_ttl=check_presence_ttl(presence_ttl),
+            limits=limits,
+        )
+        # Only who keeps its name can be told again what it was told before it died.
+        self._channels = [keys.signals] if responder_id is None else [keys.signals, keys.redeliveries(fixed)]
         self._handlers = Handlers(can_await=can_await)
         self._stopping = False
 

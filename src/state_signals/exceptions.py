@@ -10,6 +10,8 @@
     │   ├── ServerUnreachable
     │   └── ServerRefused                  wrong password, missing permission, read-only, full
     ├── Closed (RuntimeError)              the object was closed, or belongs to another process
+    ├── PublisherIdInUse                   another live exporter has this publisher_id
+    ├── UnknownExporter (LookupError)      there is nothing to resume under this publisher_id
     ├── RoundFailed                        a phase could not begin: its result says who and why
     └── EmbeddedServerError (RuntimeError) the embedded server is not installed or did not start
 
@@ -33,11 +35,13 @@ __all__ = [
     "InvalidType",
     "MalformedMessage",
     "MessageTooLarge",
+    "PublisherIdInUse",
     "RoundFailed",
     "ServerRefused",
     "ServerUnreachable",
     "StateSignalsError",
     "TransportError",
+    "UnknownExporter",
 ]
 
 
@@ -91,6 +95,14 @@ class ServerRefused(TransportError):
 
 class Closed(StateSignalsError, RuntimeError):
     """The object was closed, or it is used in another process than the one that made it."""
+
+
+class PublisherIdInUse(StateSignalsError):
+    """Another exporter with this `publisher_id` is alive. Of two that have the same, the second gets this error."""
+
+
+class UnknownExporter(StateSignalsError, LookupError):
+    """There is nothing on the server from which an exporter could be resumed."""
 
 
 class RoundFailed(StateSignalsError):

@@ -6,18 +6,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from state_signals.exceptions import Closed, TransportError
-from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
+from state_signals.exceptions import Closed, PublisherIdInUse
+from state_signals.protocol.events import (
+    ClaimHeld,
+    Event,
+    OutcomeKnown,
+    RoundCompleted,
+    SignalRefused,
+    SignalSent,
+    SignalUnsent,
+    SubscriptionCompleted,
+)
 from state_signals.results import Report
 
-__all__ = ["SUBSCRIPTION", "Waiter", "Waiters"]
+__all__ = ["CLAIM", "SUBSCRIPTION", "Waiter", "Waiters"]
 
 SUBSCRIPTION = "subscription"
 """Key of whoever waits in `initialize_and_wait`; no signal id looks like it."""
 
+CLAIM = "claim"
+"""Key of whoever waits for the `publisher_id`."""
+
 
 class _Queue(Protocol):
-    def put_nowait(self, item: Event | TransportError | Closed, /) -> None: ...
+    def put_nowait(self, item: Event | PublisherIdInUse | Closed, /) -> None: ...
 
 
 _AnyQueue = TypeVar("_AnyQueue", bound=_Queue)
@@ -55,14 +67,16 @@ class Waiters(Generic[_AnyQueue]):
         """Pass an event on to whoever waits for it."""
         if isinstance(event, SubscriptionCompleted):
             waiter = self._waiters.get(SUBSCRIPTION)
-        elif isinstance(event, RoundCompleted | OutcomeKnown):
+        elif isinstance(event, ClaimHeld):
+            waiter = self._waiters.get(CLAIM)
+        elif isinstance(event, RoundCompleted | OutcomeKnown | SignalSent | SignalUnsent | SignalRefused):
             waiter = self._waiters.get(event.signal_id)
         else:
             return
         if waiter is not None and (waiter.on_outcome or not isinstance(event, OutcomeKnown)):
             waiter.news.put_nowait(event)
 
-    def fail(self, error: TransportError | Closed) -> None:
+    def fail(self, error: PublisherIdInUse | Closed) -> None:
         """Tell all that nothing will come any more."""
         for waiter in list(self._waiters.values()):
             waiter.news.put_nowait(error)

@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from state_signals.arguments import check_callback, limits_for
+from state_signals.arguments import check_callback, check_on_lost, limits_for
+from state_signals.asyncio.link import Link, perform
 from state_signals.asyncio.listener import Listener
-from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ExporterEndpoint
-from state_signals.exceptions import Closed, RoundFailed, ServerUnreachable, TransportError
-from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
+from state_signals.endpoint import (
+    CLOSE_TIMEOUT,
+    DEFAULT_PRESENCE_TTL,
+    DEFAULT_RETENTION,
+    RETRY_INTERVAL,
+    ExporterEndpoint,
+)
+from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, ServerUnreachable, TransportError
+from state_signals.protocol.events import (
+    ClaimHeld,
+    ClaimRefused,
+    Event,
+    OutcomeKnown,
+    RoundCompleted,
+    SignalSent,
+    SubscriptionCompleted,
+)
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult, Report
 from state_signals.transport.base import AsyncTransport
+from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import async_transport
-from state_signals.waiters import SUBSCRIPTION, Waiter, Waiters
+from state_signals.waiters import CLAIM, SUBSCRIPTION, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis.asyncio
 
 __all__ = ["SignalExporter"]
 
-_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted)
+_OVERTIME = 0.02
+"""Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
 
+_DUE_AGAIN = 0.05
+"""Seconds between two attempts at what is due, at the least."""
 
-_News = asyncio.Queue[Event | TransportError | Closed]
+_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
+
+_News = asyncio.Queue[Event | PublisherIdInUse | Closed]
 
 
 class SignalExporter(ExporterEndpoint):
@@ -46,11 +68,14 @@ class SignalExporter(ExporterEndpoint):
         runner_host: host that the signals name; default: this one's name.
         conn_timeout: attempts to connect, one second apart; -1 or None: for ever.
         log_level: print log lines of this level and above to standard error; None: leave logging alone.
-        url: the server, as `redis://`, `rediss://`, `unix://` or `memory://`.
+        url: the server, as `redis://`, `rediss://`, `unix://`, `memory://`, `redis+sentinel://` or `redis+cluster://`.
         namespace: scope on a shared server; version 1 parties are in the one that has no name (None).
         publisher_id: fixed identifier; default: the process name and a uuid.
-        strict_v1: send nothing beyond version 1.
-        retention: seconds that keys on the server outlive the last activity.
+        strict_v1: send nothing beyond version 1, and keep nothing on the server.
+        journal: keep the signals on the server, so that nothing is lost when connections drop; False: only broadcast.
+        presence_ttl: seconds after which a responder without proof of life is lost, unless it asks for fewer itself,
+            and after which this exporter counts as gone; -1 or None: nobody is lost.
+        retention: seconds that what is kept on the server outlives the last activity.
         max_payload: bytes in one message, at the most, both ways; default: 1 MiB.
 
     Raises:
@@ -73,29 +98,127 @@ class SignalExporter(ExporterEndpoint):
         namespace: str | None = None,
         publisher_id: str | None = None,
         strict_v1: bool = False,
+        journal: bool = True,
+        presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         retention: float = DEFAULT_RETENTION,
         max_payload: int | None = None,
     ) -> None:
-        self._transport = async_transport(
-            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace, retention=retention
-        )
-        super().__init__(
+        self._set_up(
             process_name,
+            existing_redis_conn,
+            redis_host,
+            redis_port,
             runner_host,
             conn_timeout,
             log_level,
+            url=url,
+            namespace=namespace,
             publisher_id=publisher_id,
             strict_v1=strict_v1,
-            limits=limits_for(max_payload),
+            journal=journal,
+            presence_ttl=presence_ttl,
+            retention=retention,
+            max_payload=max_payload,
+            resumes=False,
         )
+
+    @classmethod
+    async def resume(
+        cls,
+        publisher_id: str,
+        *,
+        existing_redis_conn: redis.asyncio.Redis | None = None,
+        redis_host: str = "localhost",
+        redis_port: int = 6379,
+        conn_timeout: float | timedelta | None = 20,
+        log_level: str | int | None = None,
+        url: str | None = None,
+        namespace: str | None = None,
+        presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
+        retention: float = DEFAULT_RETENTION,
+        max_payload: int | None = None,
+    ) -> Self:
+        """Go on where an exporter ended that has crashed: its roster, legal events and numbering come back.
+
+        If it is not known whether that is dead (it ran on another host), this waits until its presence runs out.
+
+        Args:
+            publisher_id: its identifier.
+            existing_redis_conn: this and all others: as in the constructor.
+            redis_host: the server's host, unless `url` is given.
+            redis_port: the server's port, unless `url` is given.
+            conn_timeout: attempts to connect.
+            log_level: level to print log lines from.
+            url: the server.
+            namespace: scope on a shared server.
+            presence_ttl: seconds that proofs of life are good for.
+            retention: seconds that what is kept outlives the last activity.
+            max_payload: bytes in one message.
+
+        Raises:
+            UnknownExporter: if there is nothing to resume.
+            PublisherIdInUse: if the exporter is alive.
+            InvalidType, InvalidArgument, TransportError: as the constructor.
+        """
+        exporter = cls.__new__(cls)
+        exporter._set_up(  # noqa: SLF001 - our own
+            publisher_id,
+            existing_redis_conn,
+            redis_host,
+            redis_port,
+            None,
+            conn_timeout,
+            log_level,
+            url=url,
+            namespace=namespace,
+            publisher_id=publisher_id,
+            strict_v1=False,
+            journal=True,
+            presence_ttl=presence_ttl,
+            retention=retention,
+            max_payload=max_payload,
+            resumes=True,
+        )
+        try:
+            await exporter.connect()
+        except BaseException:
+            await exporter.close()
+            raise
+        return exporter
+
+    def _set_up(
+        self,
+        process_name: str,
+        existing_redis_conn: redis.asyncio.Redis | None,
+        redis_host: str,
+        redis_port: int,
+        runner_host: str | None,
+        conn_timeout: float | timedelta | None,
+        log_level: str | int | None,
+        *,
+        url: str | None,
+        namespace: str | None,
+        max_payload: int | None,
+        **options: Any,
+    ) -> None:
+        self._transport = async_transport(
+            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace
+        )
+        super().__init__(process_name, runner_host, conn_timeout, log_level, limits=limits_for(max_payload), **options)
         self.conn_type = "new" if existing_redis_conn is None else "existing"
         self.init_listener: Listener | None = None
+        self._connecting = asyncio.Lock()
         self._is_connected = False
-        # Held around the core by whoever sends, so that `seq` is the order on the wire.
-        self._sending = asyncio.Lock()
         self._waiters: Waiters[_News] = Waiters(_News)
         self._subscribing = asyncio.Lock()
-        self._listening_error: TransportError | None = None
+        self._link = Link(
+            f"state-signals-{self.pub_id}",
+            self._transport,
+            self._commands,
+            self._core,
+            self._outage,
+            self._tell_waiters,
+        )
 
     @property
     def redis(self) -> Any:
@@ -107,16 +230,15 @@ class SignalExporter(ExporterEndpoint):
 
         Raises:
             TransportError: (also a `redis.ConnectionError`) if the server cannot be used.
+            PublisherIdInUse: if another exporter with this `publisher_id` is alive.
             Closed: after `close()`, or in another process.
         """
         self._check_usable()
-        while not self._is_connected:
-            try:
-                await self._transport.connect()
-            except ServerUnreachable as error:
-                self._connection_failed(error)
-                await asyncio.sleep(RETRY_INTERVAL)
-            else:
+        if self._is_connected:
+            return
+        async with self._connecting:
+            if not self._is_connected:
+                await self._connect()
                 self._is_connected = True
 
     async def initialize(
@@ -131,9 +253,9 @@ class SignalExporter(ExporterEndpoint):
 
         Raises:
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
-            TransportError: if the server cannot be used.
+            TransportError: if it could not be announced within `conn_timeout` seconds, or the server refuses.
         """
-        await self._initialize(legal_events, tag, expected_resps)
+        await self._initialize(legal_events, tag, expected_resps, timeout=self._conn_timeout)
 
     async def initialize_and_wait(
         self,
@@ -161,13 +283,15 @@ class SignalExporter(ExporterEndpoint):
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
             TransportError: if the server cannot be used.
         """
+        await self.connect()
+        until = self._until(timeout)
         async with self._subscribing:
             waiter = self._waiters.add(SUBSCRIPTION)
             try:
                 await self._initialize(
                     legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
                 )
-                return 0 if (await self._wait(waiter, SubscriptionCompleted)).enough else 1
+                return 0 if (await self._wait(waiter, SubscriptionCompleted, until)).enough else 1
             finally:
                 self._waiters.remove(SUBSCRIPTION)
                 self._core.abandon_subscription()
@@ -182,6 +306,8 @@ class SignalExporter(ExporterEndpoint):
         *,
         min_success: float | None = None,
         fail_fast: bool = False,
+        on_lost: Literal["fail", "wait"] = "fail",
+        stall_timeout: float | timedelta | None = None,
         on_outcome: Callable[[str, Report], object] | None = None,
         wait: bool = True,
     ) -> PublishResult:
@@ -198,6 +324,10 @@ class SignalExporter(ExporterEndpoint):
             min_success: how many successes make the round a success: a count (int) or a share (float, 0 to 1);
                 default: all.
             fail_fast: return as soon as success is out of reach.
+            on_lost: what to do with a responder whose presence runs out: `"fail"`: it is lost at once; `"wait"`: wait
+                for it until the deadline, for it may come back.
+            stall_timeout: seconds after which a responder is missing that has neither answered nor said `working`;
+                -1 or None: never.
             on_outcome: called, and awaited if it is to be, with responder_id and report, as each outcome becomes known.
             wait: False: return at once.
 
@@ -206,35 +336,34 @@ class SignalExporter(ExporterEndpoint):
 
         Raises:
             IllegalEvent, InvalidType, InvalidArgument: (`ValueError` or `TypeError`) nothing was sent.
-            TransportError: if the server cannot be used.
+            TransportError: if the signal could not be published within the timeout, or the server refuses it. Once it
+                is published, lost connections raise nothing: the round goes on when they are back.
+            PublisherIdInUse: if another exporter has taken our `publisher_id`.
             Closed: after `close()`, or in another process.
         """
         await self.connect()
         check_callback("on_outcome", on_outcome)
+        waits_for_lost = check_on_lost(on_lost)
         self._warn_if_not_initialized()
-        if wait and self._listening_error is not None:
-            raise self._listening_error
-        async with self._sending:
-            signal_id = self._core.publish(
-                event,
-                sample=sample,
-                tag=tag,
-                metadata=metadata,
-                timeout=timeout,
-                min_success=min_success,
-                fail_fast=fail_fast,
-                wait=wait,
-                now=time.monotonic(),
-                sent=time.time(),
-            )
-            waiter = self._waiters.add(signal_id, on_outcome)
-            try:
-                await self._send()
-            except BaseException:
-                self._forget(signal_id)
-                raise
+        until = self._until(timeout)
+        signal_id = self._core.publish(
+            event,
+            sample=sample,
+            tag=tag,
+            metadata=metadata,
+            timeout=timeout,
+            min_success=min_success,
+            fail_fast=fail_fast,
+            waits_for_lost=waits_for_lost,
+            stall_timeout=stall_timeout,
+            wait=wait,
+            now=time.monotonic(),
+            sent=time.time(),
+        )
+        waiter = self._waiters.add(signal_id, on_outcome)
         try:
-            return (await self._wait(waiter, RoundCompleted)).result
+            await self._send(until)
+            return (await self._wait(waiter, RoundCompleted, until)).result
         finally:
             self._forget(signal_id)
 
@@ -249,13 +378,7 @@ class SignalExporter(ExporterEndpoint):
             TransportError: if the server cannot be used.
         """
         await self.connect()
-        async with self._sending:
-            self._core.shutdown(tag=tag, now=time.monotonic(), sent=time.time())
-            self._tell_waiters()
-            try:
-                await self._send()
-            finally:
-                await self._stop_listening()
+        await self._shutdown(tag, self._conn_timeout)
 
     @asynccontextmanager
     async def phase(
@@ -303,21 +426,28 @@ class SignalExporter(ExporterEndpoint):
             raise RoundFailed(f"{name}-stop was no success: {stopped}", stopped)
 
     async def close(self) -> None:
-        """Shut down if that was not done, and leave no task, connection or key behind. Idempotent."""
+        """Shut down if that was not done, and leave no task or connection behind. Idempotent.
+
+        On the server, the journal and the responses stay until their retention ends, for whoever looks back.
+        """
         if self._is_foreign_process():
             self._closed = True
             return
         try:
-            if not self._closed and self._core.state is ExporterState.INITIALIZED:
+            if not self._closed and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
-                await self.shutdown(self._core.tag)
-        except (TransportError, Closed) as error:
+                await self._shutdown(self._core.tag, CLOSE_TIMEOUT)
+        except (TransportError, Closed, PublisherIdInUse) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
-            self._closed = True
+            was_closed, self._closed = self._closed, True
             await self._stop_listening()
+            await self._link.stop()
+            if not was_closed:
+                await self._release()
             self._core.close(time.monotonic())
             self._tell_waiters()
+            self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
             await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -333,17 +463,44 @@ class SignalExporter(ExporterEndpoint):
     ) -> None:
         await self.close()
 
+    async def _connect(self) -> None:
+        while True:
+            try:
+                await self._transport.connect()
+            except ServerUnreachable as error:
+                self._connection_failed(error)
+                await asyncio.sleep(RETRY_INTERVAL)
+            else:
+                break
+        if self._has_fixed_id and self._core.can_be_claimed:
+            await self._claim()
+
+    async def _claim(self) -> None:
+        waiter = self._waiters.add(CLAIM)
+        self._core.claim()
+        until = time.monotonic() + self._patience_to_claim()
+        await self._send(until)
+        try:
+            held = await self._wait(waiter, ClaimHeld, until)
+        finally:
+            self._waiters.remove(CLAIM)
+        if not self._resumes:
+            return
+        if not held.found:
+            await self._release()
+            raise self._unknown()
+        if self._core.state is ExporterState.INITIALIZED:
+            await self._start_listening(until)
+
     async def _initialize(
-        self,
-        legal_events: list[str],
-        tag: str | None,
-        expected_resps: list[str] | None,
-        **waiting: Any,
+        self, legal_events: list[str], tag: str | None, expected_resps: list[str] | None, **waiting: Any
     ) -> None:
         await self.connect()
-        async with self._sending:
+        until = self._until(waiting["timeout"])
+        # Nothing is sent before we listen: an answer might come before that.
+        async with self._link.sending:
             before = self._core.state
-            self._core.initialize(
+            announcement = self._core.initialize(
                 legal_events,
                 tag=tag,
                 expected=() if expected_resps is None else expected_resps,
@@ -351,76 +508,133 @@ class SignalExporter(ExporterEndpoint):
                 sent=time.time(),
                 **waiting,
             )
+            waiter = self._waiters.add(announcement)
             try:
-                await self._start_listening()
-                await self._send()
+                await self._start_listening(until)
             except BaseException:
-                self._core.initialization_failed(before)
+                self._take_back(before, announcement)
                 raise
+        try:
+            await self._send(until)
+            await self._wait(waiter, SignalSent, until)
+        except BaseException:
+            self._take_back(before, announcement)
+            raise
+        finally:
+            self._forget(announcement)
 
-    async def _start_listening(self) -> None:
+    def _take_back(self, before: ExporterState, announcement: str) -> None:
+        self._core.initialization_failed(before, announcement)
+        self._waiters.remove(announcement)
+
+    async def _shutdown(self, tag: str | None, timeout: float | None) -> None:
+        signal_id = self._core.shutdown(tag=tag, timeout=timeout, now=time.monotonic(), sent=time.time())
+        waiter = self._waiters.add(signal_id)
+        self._tell_waiters()
+        until = self._until(timeout)
+        try:
+            await self._send(until)
+            await self._wait(waiter, SignalSent, until)
+        finally:
+            self._forget(signal_id)
+            await self._stop_listening()
+
+    async def _start_listening(self, until: float) -> None:
         if self.init_listener is not None and self.init_listener.is_alive():
             return
         await self._stop_listening()
-        self._listening_error = None
         self.init_listener = Listener(
-            self._transport, self.pub_id, deliver=self._received, failed=self._listening_failed
+            self._transport,
+            self._commands,
+            self._core,
+            self._outage,
+            received=self._received,
+            responses_lost=self._responses_lost,
+            log=self._log,
         )
-        await self.init_listener.start()
+        try:
+            await self.init_listener.start(until)
+        except BaseException:
+            await self._stop_listening()
+            raise
 
     async def _stop_listening(self) -> None:
-        if self.init_listener is None:
+        if self.init_listener is not None:
+            await self.init_listener.stop()
+
+    async def _release(self) -> None:
+        """Give the name up, if it is ours and the server reacts."""
+        request = self._core.release()
+        if request is None or not self._link.is_up:
             return
         try:
-            await self.init_listener.stop()
-        except (TransportError, Closed) as error:
-            self.logger.warning("a key is left until it expires: %s", error)
+            await perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
+        except (TransportError, Closed, RequestRefused) as error:
+            self.logger.warning("what is on the server stays until it expires: %s", error)
 
-    async def _send(self) -> None:
-        """Send what the core has to say. The caller holds `_sending`."""
-        outbox = self._core.messages_to_send()
-        for signal in outbox:
-            await self._transport.broadcast(self.pub_id, signal)
+    async def _send(self, until: float) -> None:
+        """Have sent what the core has to say, and see to what follows from it."""
+        self._link.begin()
+        await self._link.pump(until, is_urgent=True)
         self._tell_waiters()
 
-    def _received(self, arrived: Sequence[bytes]) -> None:
+    def _received(self, arrived: Sequence[bytes], position: bytes | None) -> None:
         now = time.monotonic()
         for data in arrived:
             self._core.message_received(data, now)
+        if position is not None:
+            self._core.responses_read(position)
         self._tell_waiters()
+        self._wake_if_due()
 
-    def _listening_failed(self, error: TransportError) -> None:
-        self.logger.error("responses are no longer received: %s", error)
-        self._listening_error = error
-        self._waiters.fail(error)
+    def _responses_lost(self) -> None:
+        self._core.responses_lost()
+        self._link.wake()
+
+    def _wake_if_due(self) -> None:
+        due = self._core.next_upkeep()
+        if due <= time.monotonic():
+            self._link.wake()
 
     def _tell_waiters(self) -> None:
+        """Pass the news on to whoever waits."""
+        events: list[Event] = []
         while (event := self._core.next_event()) is not None:
+            events.append(event)
             self._waiters.tell(event)
+            if isinstance(event, ClaimRefused):
+                self._waiters.fail(self._taken(event.owner))
+        for event in events:
             self._log(event)
 
-    async def _wait(self, waiter: Waiter[_News], kind: type[_Completed]) -> _Completed:
+    async def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
+        not_before = -math.inf
         while True:
-            deadline = self._core.next_deadline()
+            deadline = min(max(self._core.next_deadline() or math.inf, not_before), until)
             try:
-                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                async with asyncio.timeout(None if deadline == math.inf else max(0.0, deadline - time.monotonic())):
                     news = await waiter.news.get()
             except TimeoutError:
-                self._core.handle_timeout(time.monotonic(), time.time())
-                self._tell_waiters()
-                if kind is SubscriptionCompleted:
-                    # Nothing else is announced again. A round must not wait here for another one's sending.
-                    async with self._sending:
-                        await self._send()
+                await self._time_is_up(until)
+                # Without a connection, what is due stays so.
+                not_before = time.monotonic() + _DUE_AGAIN
                 continue
-            if isinstance(news, TransportError | Closed):
-                raise news
+            self._raise_for(news, self._link.error)
             if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
                 returned = waiter.on_outcome(news.responder_id, news.report)
                 if inspect.isawaitable(returned):
                     await returned
             elif isinstance(news, kind):
                 return news
+
+    async def _time_is_up(self, until: float) -> None:
+        now = time.monotonic()
+        self._core.handle_timeout(now, time.time())
+        self._tell_waiters()
+        if now >= until + _OVERTIME:
+            raise self._unreachable("it did not work out in time", self._link.error)
+        # What is due while somebody waits: looks at who is alive, periodic announcements.
+        await self._link.pump(until)
 
     def _forget(self, signal_id: str) -> None:
         self._waiters.remove(signal_id)

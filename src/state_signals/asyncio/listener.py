@@ -1,88 +1,111 @@
-"""The tasks that read an exporter's responses."""
+"""The tasks that read an exporter's responses; the counterpart of `state_signals.sync.listener`."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
-from state_signals.exceptions import TransportError
-from state_signals.transport.base import AsyncInbox, AsyncTransport
+from state_signals.asyncio.link import perform
+from state_signals.asyncio.reader import Reader
+from state_signals.exceptions import ServerRefused
+from state_signals.outages import Outage
+from state_signals.protocol.events import Degraded, Event
+from state_signals.protocol.exporter import ExporterProtocol
+from state_signals.requests import OpenResponses
+from state_signals.transport.base import AsyncCollection, AsyncInbox, AsyncTransport
+from state_signals.transport.commands import Commands, RequestRefused
 
 __all__ = ["Listener"]
 
+_NO_STREAM = "the stream of responses: they come over the version 1 channel, and are lost while that is disconnected"
+_NO_CHANNEL = "the version 1 channel: version 1 responders are not heard"
+
 
 class Listener:
-    """One task for each place that responses come to, in a group, from `start()` until `stop()`.
+    """One reader for each place that responses come to, from `start()` until `stop()`.
 
     Args:
         transport: where to listen.
-        publisher_id: the exporter whose responses to collect.
-        deliver: called with each batch.
-        failed: called once a task cannot go on.
+        commands: what requests mean there.
+        core: whose responses to collect.
+        outage: is told of lost connections.
+        received: called with each batch, and how far the stream was read by that.
+        responses_lost: called when the server has lost responses.
+        log: takes what goes without.
     """
 
     def __init__(
         self,
         transport: AsyncTransport,
-        publisher_id: str,
+        commands: Commands,
+        core: ExporterProtocol,
+        outage: Outage,
         *,
-        deliver: Callable[[Sequence[bytes]], None],
-        failed: Callable[[TransportError], None],
+        received: Callable[[Sequence[bytes], bytes | None], None],
+        responses_lost: Callable[[], None],
+        log: Callable[[Event], None],
     ) -> None:
         self._transport = transport
-        self._publisher_id = publisher_id
-        self._deliver = deliver
-        self._failed = failed
-        self._inboxes: list[AsyncInbox] = []
-        self._is_stopped = False
-        self._task: asyncio.Task[None] | None = None
+        self._commands = commands
+        self._core = core
+        self._received = received
+        self._responses_lost = responses_lost
+        self._log = log
+        name = f"state-signals-{core.publisher_id}"
+        self._stream = Reader(f"{name}-stream", self._open_stream, self._collected, outage)
+        self._channel = Reader(f"{name}-channel", self._open_channel, self._heard, outage)
+        self._readers: list[Reader[AsyncCollection] | Reader[AsyncInbox]] = []
 
-    async def start(self) -> None:
-        """Listen. Once it returns, no response is missed.
+    async def start(self, until: float) -> None:
+        """Listen. Once this returns, no response is missed.
 
         Raises:
-            TransportError: if the server cannot be used; nothing is left behind then.
+            ServerUnreachable: if that does not work until then.
+            ServerRefused: if the server allows no way to hear of responses.
         """
-        collection = await self._transport.collect(self._publisher_id)
-        try:
-            channel = await self._transport.listen_for_responses()
-        except BaseException:
-            await collection.close()
-            with suppress(TransportError):
-                await self._transport.discard(self._publisher_id)
-            raise
-        self._inboxes = [collection, channel]
-        self._task = asyncio.create_task(self._run(), name=f"state-signals-{self._publisher_id}")
+        self._readers = [self._channel] if self._core.reply is None else [self._stream, self._channel]
+        for reader in self._readers:
+            reader.start()
+        for reader in tuple(self._readers):
+            try:
+                await reader.wait_until_open(until)
+            except ServerRefused as error:
+                self._readers.remove(reader)
+                if not self._readers:
+                    raise
+                self._do_without(reader, error)
 
     def is_alive(self) -> bool:
-        """Whether responses are being read."""
-        return self._task is not None and not self._task.done()
+        """Whether responses are being read, or will be once a lost connection is back."""
+        return bool(self._readers) and all(reader.is_alive() for reader in self._readers)
 
     async def stop(self) -> None:
-        """End the tasks, give back the connections and delete the stream. Idempotent, also after a cancellation.
+        """End the tasks and give back the connections. Idempotent."""
+        for reader in self._readers:
+            await reader.stop()
 
-        Raises:
-            TransportError: if the stream could not be deleted; it expires then.
-        """
-        if self._is_stopped:
-            return
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        while self._inboxes:
-            await self._inboxes.pop().close()
-        await self._transport.discard(self._publisher_id)
-        self._is_stopped = True
+    def _do_without(self, reader: Reader[AsyncCollection] | Reader[AsyncInbox], error: ServerRefused) -> None:
+        if reader is self._stream:
+            self._core.responses_refused()
+        self._log(Degraded(_NO_STREAM if reader is self._stream else _NO_CHANNEL, str(error)))
 
-    async def _run(self) -> None:
+    async def _open_stream(self) -> AsyncCollection:
+        name, after = self._core.publisher_id, self._core.position
         try:
-            async with asyncio.TaskGroup() as group:
-                for inbox in self._inboxes:
-                    group.create_task(self._read(inbox), name=f"state-signals-{self._publisher_id}")
-        except* TransportError as errors:
-            self._failed(next(error for error in errors.exceptions if isinstance(error, TransportError)))
+            opened = await perform(self._transport, self._commands, OpenResponses(name, after))
+        except RequestRefused as refused:
+            raise ServerRefused(refused.refusal.text) from None
+        inbox = await self._transport.collect(self._transport.keys.reply(name), opened.after)
+        self._core.responses_read(opened.after)
+        if opened.has_lost:
+            self._responses_lost()
+        return inbox
 
-    async def _read(self, inbox: AsyncInbox) -> None:
-        while True:
-            self._deliver(await inbox.receive())
+    async def _open_channel(self) -> AsyncInbox:
+        return await self._transport.subscribe([self._transport.keys.responses])
+
+    def _collected(self, inbox: AsyncCollection, arrived: Sequence[bytes]) -> None:
+        self._received(arrived, inbox.last)
+
+    def _heard(self, inbox: AsyncInbox, arrived: Sequence[bytes]) -> None:
+        del inbox
+        self._received(arrived, None)

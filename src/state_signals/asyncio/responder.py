@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from state_signals.arguments import limits_for
+from state_signals.asyncio.link import Link
 from state_signals.asyncio.sigterm import called_on_sigterm
-from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ResponderEndpoint
-from state_signals.exceptions import Closed, ServerUnreachable
+from state_signals.endpoint import CLOSE_TIMEOUT, DEFAULT_PRESENCE_TTL, RETRY_INTERVAL, ResponderEndpoint
+from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, TransportError
 from state_signals.messages import SHUTDOWN, Signal
-from state_signals.protocol.events import SignalReceived
-from state_signals.transport.base import AsyncInbox
+from state_signals.outages import Backoff
+from state_signals.protocol.events import Degraded, SignalReceived
+from state_signals.requests import CatchUp
+from state_signals.transport.base import AsyncInbox, AsyncTransport
 from state_signals.transport.connect import async_transport
 
 if TYPE_CHECKING:
@@ -24,12 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalResponder"]
 
+_DUE_AGAIN = 0.05
+"""Seconds between two attempts at what is due, while there is no connection."""
+
+_NO_REDELIVERY = "redelivery: if this responder dies while it acts, it does not get the signal again"
+
 
 class SignalResponder(ResponderEndpoint):
     """Receives signals, acts on them and answers.
 
-    Connects and subscribes when it is first used: no signal that is published after `connect()` is missed. Signals are
-    read by one task at a time. Use it as an async context manager, or await `close()`.
+    Connects and subscribes when it is first used: no signal that is published after `connect()` is missed, also when
+    connections drop or the server restarts. From its first answer on it shows in the background that it lives, while
+    your code acts. Signals are read by one task at a time. Use it as an async context manager, or await `close()`.
 
     Args:
         existing_redis_conn: a client to use instead of an own one; it is never closed.
@@ -38,14 +49,21 @@ class SignalResponder(ResponderEndpoint):
         responder_name: beginning of the `responder_id`; default: this host's name.
         conn_timeout: attempts to connect, one second apart; -1 or None: for ever.
         log_level: print log lines of this level and above to standard error; None: leave logging alone.
-        url: the server, as `redis://`, `rediss://`, `unix://` or `memory://`.
+        url: the server, as `redis://`, `rediss://`, `unix://`, `memory://`, `redis+sentinel://` or `redis+cluster://`.
         namespace: scope on a shared server; version 1 parties are in the one that has no name (None).
-        responder_id: fixed identifier; default: the responder name and a uuid.
+        responder_id: fixed identifier; default: the responder name and a uuid. A responder that has died while it acted
+            and comes back under the same one gets the signal again, with `signal.redelivered`.
+        replay: what to hear of exporters that are there already: `"state"`: their initialization, so that a late
+            responder subscribes, too; `"all"`: their whole journal; `"none"`: nothing.
+        presence_ttl: seconds without proof of life after which exporters take this responder for lost, unless they ask
+            for fewer; -1 or None: it gives none.
         max_payload: bytes in one message, at the most, both ways; default: 1 MiB.
 
     Raises:
         InvalidType, InvalidArgument: for arguments that cannot work.
     """
+
+    _transport: AsyncTransport
 
     def __init__(
         self,
@@ -59,27 +77,35 @@ class SignalResponder(ResponderEndpoint):
         url: str | None = None,
         namespace: str | None = None,
         responder_id: str | None = None,
+        replay: Literal["state", "none", "all"] = "state",
+        presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         max_payload: int | None = None,
     ) -> None:
         self._transport = async_transport(
-            existing_redis_conn,
-            url=url,
-            host=redis_host,
-            port=redis_port,
-            namespace=namespace,
-            retention=DEFAULT_RETENTION,
+            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace
         )
         super().__init__(
             responder_name,
             conn_timeout,
             log_level,
             responder_id=responder_id,
-            keys=self._transport.keys,
+            replay=replay,
+            presence_ttl=presence_ttl,
             limits=limits_for(max_payload),
             can_await=True,
         )
         self.conn_type = "new" if existing_redis_conn is None else "existing"
         self._connecting = asyncio.Lock()
+        self._is_connected = False
+        self._stopped = asyncio.Event()
+        self._link = Link(
+            f"state-signals-{self.responder_id}",
+            self._transport,
+            self._commands,
+            self._core,
+            self._outage,
+            lambda: None,
+        )
         self._inbox: AsyncInbox | None = None
 
     @property
@@ -87,7 +113,7 @@ class SignalResponder(ResponderEndpoint):
         """The client of redis-py; None with `memory://`."""
         return self._transport.client
 
-    async def connect(self) -> AsyncInbox:
+    async def connect(self) -> None:
         """Connect and subscribe, if that was not done; every method does it by itself.
 
         Raises:
@@ -95,33 +121,28 @@ class SignalResponder(ResponderEndpoint):
             Closed: after `close()`, or in another process.
         """
         self._check_usable()
+        if self._is_connected:
+            return
         async with self._connecting:
-            if self._inbox is not None:
-                return self._inbox
-            inbox = await self._subscribe()
-            if self._closed:
-                await inbox.close()
-            self._check_usable()
-            self._inbox = inbox
-        return inbox
+            if not self._is_connected:
+                await self._connect()
+                self._is_connected = True
 
     async def listen(self) -> AsyncIterator[Signal]:
         """Yield each signal that passes the locks, the reserved ones included; end upon `close()`.
 
-        Whatever else arrives is counted (`counters`), logged and dropped.
-
-        Raises:
-            TransportError: if the connection is lost.
+        Each comes once and in its exporter's order. Lost connections are made again, and what was missed is read from
+        the journal. Whatever else arrives is counted (`counters`), logged and dropped.
         """
-        inbox = await self.connect()
+        await self.connect()
         while not self._stopping:
             event = self._core.next_event()
             if isinstance(event, SignalReceived):
                 yield event.signal
             elif event is not None:
                 self._log(event)
-            else:
-                await self._receive(inbox)
+            elif not await self._query():
+                await self._receive()
 
     async def respond(self, publisher_id: str, event: str, ras: int | None = None, message: str | None = None) -> None:
         """Answer the newest signal of that event from that exporter.
@@ -134,7 +155,7 @@ class SignalResponder(ResponderEndpoint):
 
         Raises:
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
-            TransportError: if the server cannot be used.
+            ServerRefused: if the server refuses it. Without a connection the answer is kept, and sent later.
         """
         await self.connect()
         self._core.respond(publisher_id, event, ras, message, now=time.monotonic(), sent=time.time())
@@ -146,14 +167,25 @@ class SignalResponder(ResponderEndpoint):
         self._core.respond_to(signal, ras, message, now=time.monotonic(), sent=time.time())
         await self._send()
 
+    async def working(self, signal: Signal, message: str | None = None) -> None:
+        """Tell the exporter that a signal is still being worked on: that keeps its `stall_timeout` from running out.
+
+        Args:
+            signal: the signal.
+            message: what is being done.
+
+        Raises:
+            InvalidType, InvalidArgument, ServerRefused: as `respond`.
+        """
+        await self.connect()
+        self._core.respond_to(signal, None, message, state="working", now=time.monotonic(), sent=time.time())
+        await self._send()
+
     async def run(self) -> None:
         """Subscribe, act on each signal by the functions of `on()` (plain or async), and answer.
 
         Returns when the last exporter whose signals were acted on has shut down, upon `close()`, and upon SIGTERM if
         it runs in the main thread.
-
-        Raises:
-            TransportError: if the connection is lost.
         """
         with called_on_sigterm(self._stop):
             async for signal in self.listen():
@@ -162,14 +194,14 @@ class SignalResponder(ResponderEndpoint):
                     return
 
     async def close(self) -> None:
-        """End `listen()` and `run()`, and leave no connection behind. Idempotent."""
-        self._closed = True
+        """Tell the exporters, end `listen()` and `run()`, and leave no connection behind. Idempotent."""
+        was_closed, self._closed = self._closed, True
         if self._is_foreign_process():
             return
-        self._stopping = True
-        inbox, self._inbox = self._inbox, None
-        if inbox is not None:
-            await inbox.close()
+        self._stop()
+        if not was_closed:
+            await self._leave()
+        await self._disconnect()
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -185,20 +217,91 @@ class SignalResponder(ResponderEndpoint):
     ) -> None:
         await self.close()
 
-    async def _subscribe(self) -> AsyncInbox:
+    async def _connect(self) -> None:
         while True:
             try:
                 await self._transport.connect()
-                return await self._transport.listen_for_signals()
+                self._inbox = await self._subscribe()
             except ServerUnreachable as error:
                 self._connection_failed(error)
                 await asyncio.sleep(RETRY_INTERVAL)
+            else:
+                break
+        # Who is there now was there before us, and who comes from now on was not.
+        while await self._query(only_the_first=True):
+            pass
 
-    async def _receive(self, inbox: AsyncInbox) -> None:
-        arrived = await inbox.receive()
+    async def _subscribe(self) -> AsyncInbox:
+        try:
+            inbox = await self._transport.subscribe(self._channels)
+        except ServerRefused as error:
+            if len(self._channels) == 1:
+                raise
+            inbox = await self._transport.subscribe(self._channels[:1])
+            del self._channels[1:]
+            self._log(Degraded(_NO_REDELIVERY, str(error)))
+        self._core.subscribed(time.monotonic())
+        return inbox
+
+    async def _query(self, *, only_the_first: bool = False) -> bool:
+        """Ask the server for what may have been missed. Return whether there was something to ask."""
+        if not self._link.is_up:
+            return False
+        request = self._core.next_query(time.monotonic())
+        if request is None or (only_the_first and isinstance(request, CatchUp)):
+            return False
+        return await self._link.ask(request)
+
+    async def _receive(self) -> None:
+        arrived: Sequence[bytes] = ()
+        try:
+            if self._inbox is None:
+                self._inbox = await self._subscribe_again()
+            if self._inbox is not None and not self._stopping:
+                async with asyncio.timeout(self._patience()):
+                    arrived = await self._inbox.receive()
+        except TimeoutError:
+            pass
+        except ServerUnreachable as error:
+            if not self._stopping:
+                self._outage.lost("signals", error)
+            await self._disconnect()
+            return
         now = time.monotonic()
         for data in arrived:
             self._core.message_received(data, now)
+        if not arrived:
+            self._core.handle_timeout(now)
+
+    def _patience(self) -> float | None:
+        """Return the seconds until there is something to ask the server for; None: for ever."""
+        due = self._core.next_deadline()
+        if due == math.inf:
+            return None
+        # Without a connection, what is due stays so.
+        return max(0.0 if self._link.is_up else _DUE_AGAIN, due - time.monotonic())
+
+    async def _subscribe_again(self) -> AsyncInbox | None:
+        backoff = Backoff()
+        while not self._stopping:
+            try:
+                inbox = await self._subscribe()
+            except Closed:
+                return None
+            except TransportError as error:
+                self._outage.lost("signals", error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.next()):
+                        await self._stopped.wait()
+            else:
+                self._outage.restored("signals")
+                return inbox
+        return None
+
+    async def _disconnect(self) -> None:
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            await inbox.close()
 
     async def _act(self, signal: Signal) -> None:
         handler = self._handlers.find(signal)
@@ -227,10 +330,21 @@ class SignalResponder(ResponderEndpoint):
             await self.srespond(signal, ras, f"(the message was dropped: {error})"[:1000])
 
     async def _send(self) -> None:
-        for answer in self._core.messages_to_send():
-            await self._transport.answer(answer.data, answer.reply)
+        """Send the answers; in the background if there is no connection. What the server refuses is raised."""
+        self._link.begin()
+        await self._link.pump(is_urgent=True)
+        refusals = self._core.refusals()
+        if refusals:
+            raise self._refused("answer a signal", refusals[0])
+
+    async def _leave(self) -> None:
+        """Say good-bye, if the server reacts."""
+        self._core.leave(now=time.monotonic(), sent=time.time())
+        await self._link.pump(time.monotonic() + CLOSE_TIMEOUT)
+        await self._link.stop()
 
     def _stop(self) -> None:
         self._stopping = True
+        self._stopped.set()
         if self._inbox is not None:
             self._inbox.wake()

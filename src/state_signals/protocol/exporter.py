@@ -30,7 +30,7 @@ from state_signals.protocol.responses import Responses
 from state_signals.protocol.rounds import Round, RoundOptions
 from state_signals.protocol.server_side import Facts, ServerSide
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
-from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked
+from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked, Release
 
 __all__ = ["ANNOUNCE_INTERVAL", "ExporterProtocol"]
 
@@ -263,6 +263,33 @@ class ExporterProtocol:
     def claim(self) -> None:
         """Claim the `publisher_id` now, and not only with the first signal. `ClaimHeld` or `ClaimRefused` follows."""
         self._server.wants_claim = True
+
+    @property
+    def reply(self) -> str | None:
+        """Key of the stream that collects the responses; None: the version 1 channel does."""
+        return None if self._strict_v1 else self._reply
+
+    @property
+    def position(self) -> bytes | None:
+        """How far the responses were read; None: not at all."""
+        return self._server.position
+
+    @property
+    def can_be_claimed(self) -> bool:
+        """Whether the server keeps anything of this exporter."""
+        return self._server.is_journaled
+
+    @property
+    def claim_ttl(self) -> float:
+        """Seconds that the claim on the `publisher_id` is good for."""
+        return self._server.registration.ttl
+
+    def release(self) -> Release | None:
+        """Return the request that gives the `publisher_id` up; None: it is not ours."""
+        registration = self._server.registration
+        if not self.can_be_claimed or not registration.is_held or registration.refused_by is not None:
+            return None
+        return Release(self.publisher_id, registration.owner)
 
     def initialization_failed(self, before: ExporterState, announcement: str) -> None:
         """Take an initialization back that could not be announced."""

@@ -12,7 +12,7 @@ from state_signals.exceptions import InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.messages import INITIALIZATION, Envelope, Receipt, Response, Signal
 from state_signals.protocol.answers import Answers
-from state_signals.protocol.events import Degraded, Event, MessageRefused, SignalReceived, SignalRefused, SignalsMissed
+from state_signals.protocol.events import Degraded, Event, MessageRefused, SignalReceived, SignalsMissed
 from state_signals.protocol.feed import Arrival
 from state_signals.protocol.following import Following, Replay
 from state_signals.protocol.server_side import is_permanent
@@ -73,6 +73,8 @@ class ResponderProtocol:
         self._answers = Answers(limits)
         self._answers.ttl = presence_ttl
         self._beat_at = math.inf
+        self._has_beaten = False
+        self._refusals: list[str] = []
         self._is_leaving = False
         self._events: deque[Event] = deque()
 
@@ -184,9 +186,12 @@ class ResponderProtocol:
 
     # What the shell is to do
 
-    def next_request(self, now: float) -> ResponderRequest | None:
-        """Return the answer or the proof of life to send, one at a time; None: there is none."""
-        if now >= self._beat_at:
+    def next_request(self, now: float, *, is_urgent: bool = False) -> ResponderRequest | None:
+        """Return the answer or the proof of life to send, one at a time; None: there is none.
+
+        With `is_urgent`, only the first proof of life and what exporters wait for.
+        """
+        if now >= self._beat_at and not (is_urgent and self._has_beaten):
             return ShowPresence((self.responder_id,))
         answer = self._answers.next()
         if answer is None and self._is_leaving:
@@ -222,7 +227,7 @@ class ResponderProtocol:
         match request:
             case Answer():
                 self._answers.sent()
-                self._events.append(SignalRefused("", text))
+                self._refusals = [*self._refusals[-9:], text]
             case ShowPresence():
                 self._beaten(now)
                 if lasts:
@@ -252,6 +257,11 @@ class ResponderProtocol:
     def subscribed(self, now: float) -> None:
         """Take note that signals are received from now on, for the first time or again: ask what was missed."""
         self._following.subscribed(now)
+
+    def refusals(self) -> list[str]:
+        """Return, once, why the server would not take answers."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
 
     def next_event(self) -> Event | None:
         """Return the oldest event that was not returned yet."""
@@ -345,6 +355,7 @@ class ResponderProtocol:
             self._beat_at = now
 
     def _beaten(self, now: float) -> None:
+        self._has_beaten = True
         ttl = min(self._presence_ttl or math.inf, self._following.shortest_ttl())
         self._beat_at = now + ttl / 3
 

@@ -195,6 +195,9 @@ class ServerSide:
 
     def journal_is_off(self) -> None:
         """Do without the journal, and all that depends on it."""
+        if self.is_journaled and self.found is None:
+            # Where nothing is kept there is nothing to claim.
+            self._emit(ClaimHeld(found=False))
         self.is_journaled = False
         self._is_checked = True
         self._lost = ()

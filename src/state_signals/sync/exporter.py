@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -9,18 +10,35 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from state_signals.arguments import check_callback, limits_for
-from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ExporterEndpoint
-from state_signals.exceptions import Closed, RoundFailed, ServerUnreachable, TransportError
-from state_signals.protocol.events import Event, OutcomeKnown, RoundCompleted, SubscriptionCompleted
+from state_signals.arguments import check_callback, check_on_lost, limits_for
+from state_signals.endpoint import (
+    CLOSE_TIMEOUT,
+    DEFAULT_PRESENCE_TTL,
+    DEFAULT_RETENTION,
+    RETRY_INTERVAL,
+    ExporterEndpoint,
+)
+from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, ServerUnreachable, TransportError
+from state_signals.protocol.events import (
+    ClaimHeld,
+    ClaimRefused,
+    Event,
+    OutcomeKnown,
+    RoundCompleted,
+    SignalSent,
+    SubscriptionCompleted,
+)
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult, Report
+from state_signals.sync.link import Link, perform
 from state_signals.sync.listener import Listener
+from state_signals.sync.workers import Guard
 from state_signals.transport.base import Transport
+from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import transport
-from state_signals.waiters import SUBSCRIPTION, Waiter, Waiters
+from state_signals.waiters import CLAIM, SUBSCRIPTION, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis
@@ -28,12 +46,17 @@ if TYPE_CHECKING:
 __all__ = ["SignalExporter"]
 
 _LONGEST_WAIT = 86_400.0
-"""Seconds that are waited in one go."""
+"""Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
 
-_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted)
+_OVERTIME = 0.02
+"""Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
 
+_DUE_AGAIN = 0.05
+"""Seconds between two attempts at what is due, at the least."""
 
-_News = queue.SimpleQueue[Event | TransportError | Closed]
+_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
+
+_News = queue.SimpleQueue[Event | PublisherIdInUse | Closed]
 
 
 class SignalExporter(ExporterEndpoint):
@@ -49,16 +72,20 @@ class SignalExporter(ExporterEndpoint):
         runner_host: host that the signals name; default: this one's name.
         conn_timeout: attempts to connect, one second apart; -1 or None: for ever.
         log_level: print log lines of this level and above to standard error; None: leave logging alone.
-        url: the server, as `redis://`, `rediss://`, `unix://` or `memory://`.
+        url: the server, as `redis://`, `rediss://`, `unix://`, `memory://`, `redis+sentinel://` or `redis+cluster://`.
         namespace: scope on a shared server; version 1 parties are in the one that has no name (None).
         publisher_id: fixed identifier; default: the process name and a uuid.
-        strict_v1: send nothing beyond version 1.
-        retention: seconds that keys on the server outlive the last activity.
+        strict_v1: send nothing beyond version 1, and keep nothing on the server.
+        journal: keep the signals on the server, so that nothing is lost when connections drop; False: only broadcast.
+        presence_ttl: seconds after which a responder without proof of life is lost, unless it asks for fewer itself,
+            and after which this exporter counts as gone; -1 or None: nobody is lost.
+        retention: seconds that what is kept on the server outlives the last activity.
         max_payload: bytes in one message, at the most, both ways; default: 1 MiB.
 
     Raises:
         InvalidType, InvalidArgument: for arguments that cannot work.
         TransportError: (also a `redis.ConnectionError`) if the server cannot be used.
+        PublisherIdInUse: if another exporter with this `publisher_id` is alive.
     """
 
     _transport: Transport
@@ -77,33 +104,125 @@ class SignalExporter(ExporterEndpoint):
         namespace: str | None = None,
         publisher_id: str | None = None,
         strict_v1: bool = False,
+        journal: bool = True,
+        presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         retention: float = DEFAULT_RETENTION,
         max_payload: int | None = None,
     ) -> None:
-        self._transport = transport(
-            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace, retention=retention
-        )
-        super().__init__(
+        self._set_up(
             process_name,
+            existing_redis_conn,
+            redis_host,
+            redis_port,
             runner_host,
             conn_timeout,
             log_level,
+            url=url,
+            namespace=namespace,
             publisher_id=publisher_id,
             strict_v1=strict_v1,
-            limits=limits_for(max_payload),
+            journal=journal,
+            presence_ttl=presence_ttl,
+            retention=retention,
+            max_payload=max_payload,
+            resumes=False,
         )
+
+    @classmethod
+    def resume(
+        cls,
+        publisher_id: str,
+        *,
+        existing_redis_conn: redis.Redis | None = None,
+        redis_host: str = "localhost",
+        redis_port: int = 6379,
+        conn_timeout: float | timedelta | None = 20,
+        log_level: str | int | None = None,
+        url: str | None = None,
+        namespace: str | None = None,
+        presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
+        retention: float = DEFAULT_RETENTION,
+        max_payload: int | None = None,
+    ) -> Self:
+        """Go on where an exporter ended that has crashed: its roster, legal events and numbering come back.
+
+        If it is not known whether that is dead (it ran on another host), this waits until its presence runs out.
+
+        Args:
+            publisher_id: its identifier.
+            existing_redis_conn: this and all others: as in the constructor.
+            redis_host: the server's host, unless `url` is given.
+            redis_port: the server's port, unless `url` is given.
+            conn_timeout: attempts to connect.
+            log_level: level to print log lines from.
+            url: the server.
+            namespace: scope on a shared server.
+            presence_ttl: seconds that proofs of life are good for.
+            retention: seconds that what is kept outlives the last activity.
+            max_payload: bytes in one message.
+
+        Raises:
+            UnknownExporter: if there is nothing to resume.
+            PublisherIdInUse: if the exporter is alive.
+            InvalidType, InvalidArgument, TransportError: as the constructor.
+        """
+        exporter = cls.__new__(cls)
+        exporter._set_up(  # noqa: SLF001 - our own
+            publisher_id,
+            existing_redis_conn,
+            redis_host,
+            redis_port,
+            None,
+            conn_timeout,
+            log_level,
+            url=url,
+            namespace=namespace,
+            publisher_id=publisher_id,
+            strict_v1=False,
+            journal=True,
+            presence_ttl=presence_ttl,
+            retention=retention,
+            max_payload=max_payload,
+            resumes=True,
+        )
+        return exporter
+
+    def _set_up(
+        self,
+        process_name: str,
+        existing_redis_conn: redis.Redis | None,
+        redis_host: str,
+        redis_port: int,
+        runner_host: str | None,
+        conn_timeout: float | timedelta | None,
+        log_level: str | int | None,
+        *,
+        url: str | None,
+        namespace: str | None,
+        max_payload: int | None,
+        **options: Any,
+    ) -> None:
+        self._transport = transport(existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace)
+        super().__init__(process_name, runner_host, conn_timeout, log_level, limits=limits_for(max_payload), **options)
         self.conn_type = "new" if existing_redis_conn is None else "existing"
         self.init_listener: Listener | None = None
-        # Guards the core. Whoever sends holds `_sending` around it, so that `seq` is the order on the wire. Reentrant,
-        # because a signal handler may close what it interrupts.
-        self._lock = threading.RLock()
-        self._sending = threading.RLock()
+        # Guards the core.
+        self._lock = Guard()
         self._waiters: Waiters[_News] = Waiters(_News)
         self._subscribing = threading.Lock()
-        self._listening_error: TransportError | None = None
+        self._link = Link(
+            f"state-signals-{self.pub_id}",
+            self._transport,
+            self._commands,
+            self._core,
+            self._lock,
+            self._outage,
+            self._tell_waiters,
+        )
         try:
             self._connect()
         except BaseException:
+            self._link.stop()
             self._transport.close()
             raise
 
@@ -124,9 +243,9 @@ class SignalExporter(ExporterEndpoint):
 
         Raises:
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
-            TransportError: if the server cannot be used.
+            TransportError: if it could not be announced within `conn_timeout` seconds, or the server refuses.
         """
-        self._initialize(legal_events, tag, expected_resps)
+        self._initialize(legal_events, tag, expected_resps, timeout=self._conn_timeout)
 
     def initialize_and_wait(
         self,
@@ -155,6 +274,7 @@ class SignalExporter(ExporterEndpoint):
             TransportError: if the server cannot be used.
         """
         self._check_usable()
+        until = self._until(timeout)
         with self._subscribing:
             with self._lock:
                 waiter = self._waiters.add(SUBSCRIPTION)
@@ -162,7 +282,7 @@ class SignalExporter(ExporterEndpoint):
                 self._initialize(
                     legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
                 )
-                return 0 if self._wait(waiter, SubscriptionCompleted).enough else 1
+                return 0 if self._wait(waiter, SubscriptionCompleted, until).enough else 1
             finally:
                 with self._lock:
                     self._waiters.remove(SUBSCRIPTION)
@@ -178,6 +298,8 @@ class SignalExporter(ExporterEndpoint):
         *,
         min_success: float | None = None,
         fail_fast: bool = False,
+        on_lost: Literal["fail", "wait"] = "fail",
+        stall_timeout: float | timedelta | None = None,
         on_outcome: Callable[[str, Report], object] | None = None,
         wait: bool = True,
     ) -> PublishResult:
@@ -194,6 +316,10 @@ class SignalExporter(ExporterEndpoint):
             min_success: how many successes make the round a success: a count (int) or a share (float, 0 to 1);
                 default: all.
             fail_fast: return as soon as success is out of reach.
+            on_lost: what to do with a responder whose presence runs out: `"fail"`: it is lost at once; `"wait"`: wait
+                for it until the deadline, for it may come back.
+            stall_timeout: seconds after which a responder is missing that has neither answered nor said `working`;
+                -1 or None: never.
             on_outcome: called in this thread with responder_id and report, as each outcome becomes known.
             wait: False: return at once.
 
@@ -202,36 +328,37 @@ class SignalExporter(ExporterEndpoint):
 
         Raises:
             IllegalEvent, InvalidType, InvalidArgument: (`ValueError` or `TypeError`) nothing was sent.
-            TransportError: if the server cannot be used.
+            TransportError: if the signal could not be published within the timeout, or the server refuses it. Once it
+                is published, lost connections raise nothing: the round goes on when they are back.
+            PublisherIdInUse: if another exporter has taken our `publisher_id`.
             Closed: after `close()`, or in another process.
         """
         self._check_usable()
         check_callback("on_outcome", on_outcome)
+        waits_for_lost = check_on_lost(on_lost)
         self._warn_if_not_initialized()
-        with self._sending:
-            with self._lock:
-                signal_id = self._core.publish(
-                    event,
-                    sample=sample,
-                    tag=tag,
-                    metadata=metadata,
-                    timeout=timeout,
-                    min_success=min_success,
-                    fail_fast=fail_fast,
-                    wait=wait,
-                    now=time.monotonic(),
-                    sent=time.time(),
-                )
-                waiter = self._waiters.add(signal_id, on_outcome)
-            try:
-                # A signal handler may have closed it before there was somebody to tell.
-                self._check_usable()
-                self._send()
-            except BaseException:
-                self._forget(signal_id)
-                raise
+        until = self._until(timeout)
+        with self._lock:
+            signal_id = self._core.publish(
+                event,
+                sample=sample,
+                tag=tag,
+                metadata=metadata,
+                timeout=timeout,
+                min_success=min_success,
+                fail_fast=fail_fast,
+                waits_for_lost=waits_for_lost,
+                stall_timeout=stall_timeout,
+                wait=wait,
+                now=time.monotonic(),
+                sent=time.time(),
+            )
+            waiter = self._waiters.add(signal_id, on_outcome)
         try:
-            return self._wait(waiter, RoundCompleted).result
+            # A signal handler may have closed it before there was somebody to tell.
+            self._check_usable()
+            self._send(until)
+            return self._wait(waiter, RoundCompleted, until).result
         finally:
             self._forget(signal_id)
 
@@ -246,14 +373,7 @@ class SignalExporter(ExporterEndpoint):
             TransportError: if the server cannot be used.
         """
         self._check_usable()
-        with self._sending:
-            with self._lock:
-                self._core.shutdown(tag=tag, now=time.monotonic(), sent=time.time())
-            self._tell_waiters()
-            try:
-                self._send()
-            finally:
-                self._stop_listening()
+        self._shutdown(tag, self._conn_timeout)
 
     @contextmanager
     def phase(
@@ -301,19 +421,25 @@ class SignalExporter(ExporterEndpoint):
             raise RoundFailed(f"{name}-stop was no success: {stopped}", stopped)
 
     def close(self) -> None:
-        """Shut down if that was not done, and leave no thread, connection or key behind. Idempotent."""
+        """Shut down if that was not done, and leave no thread or connection behind. Idempotent.
+
+        On the server, the journal and the responses stay until their retention ends, for whoever looks back.
+        """
         if self._is_foreign_process():
             self._closed = True
             return
         try:
-            if not self._closed and self._core.state is ExporterState.INITIALIZED:
+            if not self._closed and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
-                self.shutdown(self._core.tag)
-        except (TransportError, Closed) as error:
+                self._shutdown(self._core.tag, CLOSE_TIMEOUT)
+        except (TransportError, Closed, PublisherIdInUse) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
-            self._closed = True
+            was_closed, self._closed = self._closed, True
             self._stop_listening()
+            self._link.stop()
+            if not was_closed:
+                self._release()
             with self._lock:
                 self._core.close(time.monotonic())
             self._tell_waiters()
@@ -337,20 +463,39 @@ class SignalExporter(ExporterEndpoint):
                 self._connection_failed(error)
                 time.sleep(RETRY_INTERVAL)
             else:
-                return
+                break
+        if self._has_fixed_id and self._core.can_be_claimed:
+            self._claim()
+
+    def _claim(self) -> None:
+        with self._lock:
+            waiter = self._waiters.add(CLAIM)
+            self._core.claim()
+        until = time.monotonic() + self._patience_to_claim()
+        self._send(until)
+        try:
+            held = self._wait(waiter, ClaimHeld, until)
+        finally:
+            with self._lock:
+                self._waiters.remove(CLAIM)
+        if not self._resumes:
+            return
+        if not held.found:
+            self._release()
+            raise self._unknown()
+        if self._core.state is ExporterState.INITIALIZED:
+            self._start_listening(until)
 
     def _initialize(
-        self,
-        legal_events: list[str],
-        tag: str | None,
-        expected_resps: list[str] | None,
-        **waiting: Any,
+        self, legal_events: list[str], tag: str | None, expected_resps: list[str] | None, **waiting: Any
     ) -> None:
         self._check_usable()
-        with self._sending:
+        until = self._until(waiting["timeout"])
+        # Nothing is sent before we listen: an answer might come before that.
+        with self._link.sending:
             before = self._core.state
             with self._lock:
-                self._core.initialize(
+                announcement = self._core.initialize(
                     legal_events,
                     tag=tag,
                     expected=() if expected_resps is None else expected_resps,
@@ -358,102 +503,141 @@ class SignalExporter(ExporterEndpoint):
                     sent=time.time(),
                     **waiting,
                 )
+                waiter = self._waiters.add(announcement)
             try:
-                self._start_listening()
-                self._send()
+                self._start_listening(until)
             except BaseException:
-                with self._lock:
-                    self._core.initialization_failed(before)
+                self._take_back(before, announcement)
                 raise
+        try:
+            self._send(until)
+            self._wait(waiter, SignalSent, until)
+        except BaseException:
+            self._take_back(before, announcement)
+            raise
+        finally:
+            self._forget(announcement)
 
-    def _start_listening(self) -> None:
+    def _take_back(self, before: ExporterState, announcement: str) -> None:
+        with self._lock:
+            self._core.initialization_failed(before, announcement)
+            self._waiters.remove(announcement)
+
+    def _shutdown(self, tag: str | None, timeout: float | None) -> None:
+        with self._lock:
+            signal_id = self._core.shutdown(tag=tag, timeout=timeout, now=time.monotonic(), sent=time.time())
+            waiter = self._waiters.add(signal_id)
+        self._tell_waiters()
+        until = self._until(timeout)
+        try:
+            self._send(until)
+            self._wait(waiter, SignalSent, until)
+        finally:
+            self._forget(signal_id)
+            self._stop_listening()
+
+    def _start_listening(self, until: float) -> None:
         if self.init_listener is not None and self.init_listener.is_alive():
             return
         self._stop_listening()
-        self._listening_error = None
         self.init_listener = Listener(
-            self._transport, self.pub_id, deliver=self._received, failed=self._listening_failed
+            self._transport,
+            self._commands,
+            self._core,
+            self._lock,
+            self._outage,
+            received=self._received,
+            responses_lost=self._responses_lost,
+            log=self._log,
         )
+        try:
+            self.init_listener.start(until)
+        except BaseException:
+            self._stop_listening()
+            raise
 
     def _stop_listening(self) -> None:
-        if self.init_listener is None:
+        if self.init_listener is not None:
+            self.init_listener.stop()
+
+    def _release(self) -> None:
+        """Give the name up, if it is ours and the server reacts."""
+        request = self._core.release()
+        if request is None or not self._link.is_up:
             return
         try:
-            self.init_listener.stop()
-        except (TransportError, Closed) as error:
-            self.logger.warning("a key is left until it expires: %s", error)
+            perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
+        except (TransportError, Closed, RequestRefused) as error:
+            self.logger.warning("what is on the server stays until it expires: %s", error)
 
-    def _send(self) -> None:
-        """Send what the core has to say. The caller holds `_sending`."""
-        with self._lock:
-            outbox = self._core.messages_to_send()
-        for signal in outbox:
-            self._transport.broadcast(self.pub_id, signal)
+    def _send(self, until: float) -> None:
+        """Have sent what the core has to say, and see to what follows from it."""
+        self._link.begin()
+        self._link.pump(until, is_urgent=True)
         self._tell_waiters()
 
-    def _received(self, arrived: Sequence[bytes]) -> None:
+    def _received(self, arrived: Sequence[bytes], position: bytes | None) -> None:
         now = time.monotonic()
-        # A signal handler that closes us joins this thread, and may have interrupted whoever holds the lock.
-        while not self._lock.acquire(timeout=0.1):
-            if self.init_listener is not None and self.init_listener.is_stopping:
-                return
-        try:
+        with self._lock:
             for data in arrived:
                 self._core.message_received(data, now)
-            events = self._take_events()
-        finally:
-            self._lock.release()
-        for event in events:
-            self._log(event)
+            if position is not None:
+                self._core.responses_read(position)
+        self._tell_waiters()
+        self._wake_if_due()
 
-    def _listening_failed(self, error: TransportError) -> None:
-        self.logger.error("responses are no longer received: %s", error)
+    def _responses_lost(self) -> None:
         with self._lock:
-            self._listening_error = error
-            self._waiters.fail(error)
+            self._core.responses_lost()
+        self._link.wake()
+
+    def _wake_if_due(self) -> None:
+        with self._lock:
+            due = self._core.next_upkeep()
+        if due <= time.monotonic():
+            self._link.wake()
 
     def _tell_waiters(self) -> None:
+        """Pass the news on to whoever waits."""
+        events: list[Event] = []
         with self._lock:
-            events = self._take_events()
+            while (event := self._core.next_event()) is not None:
+                events.append(event)
+                self._waiters.tell(event)
+                if isinstance(event, ClaimRefused):
+                    self._waiters.fail(self._taken(event.owner))
         for event in events:
             self._log(event)
 
-    def _take_events(self) -> list[Event]:
-        """Pass the news on to whoever waits, and return it. The caller holds the lock."""
-        events: list[Event] = []
-        while (event := self._core.next_event()) is not None:
-            events.append(event)
-            self._waiters.tell(event)
-        return events
-
-    def _wait(self, waiter: Waiter[_News], kind: type[_Completed]) -> _Completed:
+    def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
+        not_before = -math.inf
         while True:
             with self._lock:
-                deadline = self._core.next_deadline()
+                deadline = min(max(self._core.next_deadline() or math.inf, not_before), until)
             try:
-                # What is beyond a day is waited for in turns: the platform's clock takes no more than some centuries.
-                news = waiter.news.get(timeout=None if deadline is None else _until(deadline))
+                news = waiter.news.get(timeout=min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT))
             except queue.Empty:
-                with self._lock:
-                    self._core.handle_timeout(time.monotonic(), time.time())
-                self._tell_waiters()
-                if kind is SubscriptionCompleted:
-                    # Nothing else is announced again. A round must not wait here for another one's sending.
-                    with self._sending:
-                        self._send()
+                self._time_is_up(until)
+                # Without a connection, what is due stays so.
+                not_before = time.monotonic() + _DUE_AGAIN
                 continue
-            if isinstance(news, TransportError | Closed):
-                raise news
+            self._raise_for(news, self._link.error)
             if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
                 waiter.on_outcome(news.responder_id, news.report)
             elif isinstance(news, kind):
                 return news
 
+    def _time_is_up(self, until: float) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._core.handle_timeout(now, time.time())
+        self._tell_waiters()
+        if now >= until + _OVERTIME:
+            raise self._unreachable("it did not work out in time", self._link.error)
+        # What is due while somebody waits: looks at who is alive, periodic announcements.
+        self._link.pump(until)
+
     def _forget(self, signal_id: str) -> None:
         with self._lock:
             self._waiters.remove(signal_id)
             self._core.abandon(signal_id)
-
-
-def _until(deadline: float) -> float:
-    return min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT)

@@ -2,90 +2,117 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
-from state_signals.exceptions import TransportError
-from state_signals.transport.base import Inbox, Transport
+from state_signals.exceptions import ServerRefused
+from state_signals.outages import Outage
+from state_signals.protocol.events import Degraded, Event
+from state_signals.protocol.exporter import ExporterProtocol
+from state_signals.requests import OpenResponses
+from state_signals.sync.link import perform
+from state_signals.sync.reader import Reader
+from state_signals.sync.workers import Guard
+from state_signals.transport.base import Collection, Inbox, Transport
+from state_signals.transport.commands import Commands, RequestRefused
 
 __all__ = ["Listener"]
 
+_NO_STREAM = "the stream of responses: they come over the version 1 channel, and are lost while that is disconnected"
+_NO_CHANNEL = "the version 1 channel: version 1 responders are not heard"
+
 
 class Listener:
-    """One daemon thread for each place that responses come to, from construction until `stop()`.
+    """One reader for each place that responses come to, from `start()` until `stop()`.
 
     Args:
         transport: where to listen.
-        publisher_id: the exporter whose responses to collect.
-        deliver: called with each batch, in the thread that read it.
-        failed: called once a thread cannot go on.
-
-    Raises:
-        TransportError: if the server cannot be used; nothing is left behind then.
+        commands: what requests mean there.
+        core: whose responses to collect.
+        lock: guards the core.
+        outage: is told of lost connections.
+        received: called with each batch, and how far the stream was read by that, in the thread that read it.
+        responses_lost: called when the server has lost responses.
+        log: takes what goes without.
     """
 
     def __init__(
         self,
         transport: Transport,
-        publisher_id: str,
+        commands: Commands,
+        core: ExporterProtocol,
+        lock: Guard,
+        outage: Outage,
         *,
-        deliver: Callable[[Sequence[bytes]], None],
-        failed: Callable[[TransportError], None],
+        received: Callable[[Sequence[bytes], bytes | None], None],
+        responses_lost: Callable[[], None],
+        log: Callable[[Event], None],
     ) -> None:
         self._transport = transport
-        self._publisher_id = publisher_id
-        self._deliver = deliver
-        self._failed = failed
-        self._stopping = False
-        self._inboxes = [transport.collect(publisher_id)]
-        try:
-            self._inboxes.append(transport.listen_for_responses())
-        except BaseException:
-            self._inboxes[0].close()
-            with suppress(TransportError):
-                transport.discard(publisher_id)
-            raise
-        self._threads = [
-            threading.Thread(
-                target=self._read, args=(inbox,), name=f"state-signals-{publisher_id}-{place}", daemon=True
-            )
-            for inbox, place in zip(self._inboxes, ("stream", "channel"), strict=True)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._commands = commands
+        self._core = core
+        self._lock = lock
+        self._received = received
+        self._responses_lost = responses_lost
+        self._log = log
+        name = f"state-signals-{core.publisher_id}"
+        self._stream = Reader(f"{name}-stream", self._open_stream, self._collected, outage)
+        self._channel = Reader(f"{name}-channel", self._open_channel, self._heard, outage)
+        self._readers: list[Reader[Collection] | Reader[Inbox]] = []
 
-    def is_alive(self) -> bool:
-        """Whether responses are being read."""
-        return all(thread.is_alive() for thread in self._threads)
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether `stop()` was called."""
-        return self._stopping
-
-    def stop(self) -> None:
-        """End the threads, give back the connections and delete the stream. Idempotent.
+    def start(self, until: float) -> None:
+        """Listen. Once this returns, no response is missed.
 
         Raises:
-            TransportError: if the stream could not be deleted; it expires then.
+            ServerUnreachable: if that does not work until then.
+            ServerRefused: if the server allows no way to hear of responses.
         """
-        if self._stopping:
-            return
-        self._stopping = True
-        for inbox, thread in zip(self._inboxes, self._threads, strict=True):
-            inbox.wake()
-            thread.join()
-            inbox.close()
-        self._transport.discard(self._publisher_id)
-
-    def _read(self, inbox: Inbox) -> None:
-        while not self._stopping:
+        self._readers = [self._channel] if self._core.reply is None else [self._stream, self._channel]
+        for reader in self._readers:
+            reader.start()
+        for reader in tuple(self._readers):
             try:
-                arrived = inbox.receive(None)
-            except TransportError as error:
-                if not self._stopping:
-                    self._failed(error)
-                return
-            if arrived:
-                self._deliver(arrived)
+                reader.wait_until_open(until)
+            except ServerRefused as error:
+                self._readers.remove(reader)
+                if not self._readers:
+                    raise
+                self._do_without(reader, error)
+
+    def is_alive(self) -> bool:
+        """Whether responses are being read, or will be once a lost connection is back."""
+        return bool(self._readers) and all(reader.is_alive() for reader in self._readers)
+
+    def stop(self) -> None:
+        """End the threads and give back the connections. Idempotent."""
+        for reader in self._readers:
+            reader.stop()
+
+    def _do_without(self, reader: Reader[Collection] | Reader[Inbox], error: ServerRefused) -> None:
+        if reader is self._stream:
+            with self._lock:
+                self._core.responses_refused()
+        self._log(Degraded(_NO_STREAM if reader is self._stream else _NO_CHANNEL, str(error)))
+
+    def _open_stream(self) -> Collection:
+        with self._lock:
+            name, after = self._core.publisher_id, self._core.position
+        try:
+            opened = perform(self._transport, self._commands, OpenResponses(name, after))
+        except RequestRefused as refused:
+            raise ServerRefused(refused.refusal.text) from None
+        inbox = self._transport.collect(self._transport.keys.reply(name), opened.after)
+        with self._lock:
+            self._core.responses_read(opened.after)
+        if opened.has_lost:
+            self._responses_lost()
+        return inbox
+
+    def _open_channel(self) -> Inbox:
+        return self._transport.subscribe([self._transport.keys.responses])
+
+    def _collected(self, inbox: Collection, arrived: Sequence[bytes]) -> None:
+        self._received(arrived, inbox.last)
+
+    def _heard(self, inbox: Inbox, arrived: Sequence[bytes]) -> None:
+        del inbox
+        self._received(arrived, None)

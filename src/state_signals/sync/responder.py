@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import queue
 import signal as process_signals
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from state_signals.arguments import limits_for
-from state_signals.endpoint import DEFAULT_RETENTION, RETRY_INTERVAL, ResponderEndpoint
-from state_signals.exceptions import Closed, ServerUnreachable
+from state_signals.endpoint import CLOSE_TIMEOUT, DEFAULT_PRESENCE_TTL, RETRY_INTERVAL, ResponderEndpoint
+from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, TransportError
 from state_signals.messages import SHUTDOWN, Signal
-from state_signals.protocol.events import SignalReceived
-from state_signals.transport.base import Inbox
+from state_signals.outages import Backoff
+from state_signals.protocol.events import Degraded, SignalReceived
+from state_signals.requests import CatchUp
+from state_signals.sync.link import Link
+from state_signals.sync.workers import Guard
+from state_signals.transport.base import Inbox, Transport
 from state_signals.transport.connect import transport
 
 if TYPE_CHECKING:
@@ -24,12 +30,19 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalResponder"]
 
+_DUE_AGAIN = 0.05
+"""Seconds between two attempts at what is due, while there is no connection."""
+
+_NO_REDELIVERY = "redelivery: if this responder dies while it acts, it does not get the signal again"
+
 
 class SignalResponder(ResponderEndpoint):
     """Receives signals, acts on them and answers.
 
-    Connects and subscribes when it is made: no signal that is published after that is missed. Answers may be sent
-    from any thread; signals are read by one at a time. Use it as a context manager, or call `close()`.
+    Connects and subscribes when it is made: no signal that is published after that is missed, also when connections
+    drop or the server restarts. From its first answer on it shows in the background that it lives, while your code
+    acts. Answers may be sent from any thread; signals are read by one at a time. Use it as a context manager, or call
+    `close()`.
 
     Args:
         existing_redis_conn: a client to use instead of an own one; it is never closed.
@@ -38,15 +51,22 @@ class SignalResponder(ResponderEndpoint):
         responder_name: beginning of the `responder_id`; default: this host's name.
         conn_timeout: attempts to connect, one second apart; -1 or None: for ever.
         log_level: print log lines of this level and above to standard error; None: leave logging alone.
-        url: the server, as `redis://`, `rediss://`, `unix://` or `memory://`.
+        url: the server, as `redis://`, `rediss://`, `unix://`, `memory://`, `redis+sentinel://` or `redis+cluster://`.
         namespace: scope on a shared server; version 1 parties are in the one that has no name (None).
-        responder_id: fixed identifier; default: the responder name and a uuid.
+        responder_id: fixed identifier; default: the responder name and a uuid. A responder that has died while it acted
+            and comes back under the same one gets the signal again, with `signal.redelivered`.
+        replay: what to hear of exporters that are there already: `"state"`: their initialization, so that a late
+            responder subscribes, too; `"all"`: their whole journal; `"none"`: nothing.
+        presence_ttl: seconds without proof of life after which exporters take this responder for lost, unless they ask
+            for fewer; -1 or None: it gives none.
         max_payload: bytes in one message, at the most, both ways; default: 1 MiB.
 
     Raises:
         InvalidType, InvalidArgument: for arguments that cannot work.
         TransportError: (also a `redis.ConnectionError`) if the server cannot be used.
     """
+
+    _transport: Transport
 
     def __init__(
         self,
@@ -60,36 +80,44 @@ class SignalResponder(ResponderEndpoint):
         url: str | None = None,
         namespace: str | None = None,
         responder_id: str | None = None,
+        replay: Literal["state", "none", "all"] = "state",
+        presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         max_payload: int | None = None,
     ) -> None:
-        self._transport = transport(
-            existing_redis_conn,
-            url=url,
-            host=redis_host,
-            port=redis_port,
-            namespace=namespace,
-            retention=DEFAULT_RETENTION,
-        )
+        self._transport = transport(existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace)
         super().__init__(
             responder_name,
             conn_timeout,
             log_level,
             responder_id=responder_id,
-            keys=self._transport.keys,
+            replay=replay,
+            presence_ttl=presence_ttl,
             limits=limits_for(max_payload),
             can_await=False,
         )
         self.conn_type = "new" if existing_redis_conn is None else "existing"
-        self._lock = threading.RLock()
+        # Guards the core.
+        self._lock = Guard()
         # Held by whoever is in `receive()`. Reentrant, because a signal handler may close what it interrupts.
         self._reading = threading.RLock()
         self._reader: int | None = None
+        self._link = Link(
+            f"state-signals-{self.responder_id}",
+            self._transport,
+            self._commands,
+            self._core,
+            self._lock,
+            self._outage,
+            lambda: None,
+        )
+        self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._inbox: Inbox | None = None
         try:
-            self._inbox = self._connect()
+            self._connect()
         except BaseException:
+            self._link.stop()
             self._transport.close()
             raise
-        self._inbox_is_open = True
 
     @property
     def redis(self) -> Any:
@@ -99,10 +127,8 @@ class SignalResponder(ResponderEndpoint):
     def listen(self) -> Iterator[Signal]:
         """Yield each signal that passes the locks, the reserved ones included; end upon `close()`.
 
-        Whatever else arrives is counted (`counters`), logged and dropped.
-
-        Raises:
-            TransportError: if the connection is lost.
+        Each comes once and in its exporter's order. Lost connections are made again, and what was missed is read from
+        the journal. Whatever else arrives is counted (`counters`), logged and dropped.
         """
         self._check_usable()
         while not self._stopping:
@@ -112,7 +138,7 @@ class SignalResponder(ResponderEndpoint):
                 yield event.signal
             elif event is not None:
                 self._log(event)
-            else:
+            elif not self._query():
                 self._receive()
         self._release()
 
@@ -127,7 +153,7 @@ class SignalResponder(ResponderEndpoint):
 
         Raises:
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
-            TransportError: if the server cannot be used.
+            ServerRefused: if the server refuses it. Without a connection the answer is kept, and sent later.
         """
         self._check_usable()
         with self._lock:
@@ -141,14 +167,26 @@ class SignalResponder(ResponderEndpoint):
             self._core.respond_to(signal, ras, message, now=time.monotonic(), sent=time.time())
         self._send()
 
+    def working(self, signal: Signal, message: str | None = None) -> None:
+        """Tell the exporter that a signal is still being worked on: that keeps its `stall_timeout` from running out.
+
+        Args:
+            signal: the signal.
+            message: what is being done.
+
+        Raises:
+            InvalidType, InvalidArgument, ServerRefused: as `respond`.
+        """
+        self._check_usable()
+        with self._lock:
+            self._core.respond_to(signal, None, message, state="working", now=time.monotonic(), sent=time.time())
+        self._send()
+
     def run(self) -> None:
         """Subscribe, act on each signal by the functions of `on()`, and answer.
 
         Returns when the last exporter whose signals were acted on has shut down, upon `close()`, and upon SIGTERM if
         it runs in the main thread.
-
-        Raises:
-            TransportError: if the connection is lost.
         """
         with self._ended_by_sigterm():
             for signal in self.listen():
@@ -157,11 +195,16 @@ class SignalResponder(ResponderEndpoint):
                     return
 
     def close(self) -> None:
-        """End `listen()` and `run()`, and leave no connection behind. Idempotent, also from a signal handler."""
-        self._closed = True
+        """Tell the exporters, end `listen()` and `run()`, and leave no connection behind.
+
+        Idempotent, also from a signal handler.
+        """
+        was_closed, self._closed = self._closed, True
         if self._is_foreign_process():
             return
         self._stop()
+        if not was_closed:
+            self._leave()
         if self._reader != threading.get_ident():
             self._release()
         # Else a signal handler has interrupted our own receive(): listen() releases when that returns.
@@ -174,14 +217,42 @@ class SignalResponder(ResponderEndpoint):
     ) -> None:
         self.close()
 
-    def _connect(self) -> Inbox:
+    def _connect(self) -> None:
         while True:
             try:
                 self._transport.connect()
-                return self._transport.listen_for_signals()
+                self._inbox = self._subscribe()
             except ServerUnreachable as error:
                 self._connection_failed(error)
                 time.sleep(RETRY_INTERVAL)
+            else:
+                break
+        # Who is there now was there before us, and who comes from now on was not.
+        while self._query(only_the_first=True):
+            pass
+
+    def _subscribe(self) -> Inbox:
+        try:
+            inbox = self._transport.subscribe(self._channels)
+        except ServerRefused as error:
+            if len(self._channels) == 1:
+                raise
+            inbox = self._transport.subscribe(self._channels[:1])
+            del self._channels[1:]
+            self._log(Degraded(_NO_REDELIVERY, str(error)))
+        with self._lock:
+            self._core.subscribed(time.monotonic())
+        return inbox
+
+    def _query(self, *, only_the_first: bool = False) -> bool:
+        """Ask the server for what may have been missed. Return whether there was something to ask."""
+        if not self._link.is_up:
+            return False
+        with self._lock:
+            request = self._core.next_query(time.monotonic())
+        if request is None or (only_the_first and isinstance(request, CatchUp)):
+            return False
+        return self._link.ask(request)
 
     def _receive(self) -> None:
         with self._reading:
@@ -190,13 +261,52 @@ class SignalResponder(ResponderEndpoint):
             try:
                 if self._stopping:
                     return
-                arrived = self._inbox.receive(None)
+                if self._inbox is None:
+                    self._inbox = self._subscribe_again()
+                arrived: Sequence[bytes] = () if self._inbox is None else self._inbox.receive(self._patience())
+            except ServerUnreachable as error:
+                if not self._stopping:
+                    self._outage.lost("signals", error)
+                self._disconnect()
+                return
             finally:
                 self._reader = None
         now = time.monotonic()
         with self._lock:
             for data in arrived:
                 self._core.message_received(data, now)
+            if not arrived:
+                self._core.handle_timeout(now)
+
+    def _patience(self) -> float | None:
+        """Return the seconds until there is something to ask the server for; None: for ever."""
+        with self._lock:
+            due = self._core.next_deadline()
+        if due == math.inf:
+            return None
+        # Without a connection, what is due stays so.
+        return max(0.0 if self._link.is_up else _DUE_AGAIN, due - time.monotonic())
+
+    def _subscribe_again(self) -> Inbox | None:
+        backoff = Backoff()
+        while not self._stopping:
+            try:
+                inbox = self._subscribe()
+            except Closed:
+                return None
+            except TransportError as error:
+                self._outage.lost("signals", error)
+                with suppress(queue.Empty):
+                    self._stops.get(timeout=backoff.next())
+            else:
+                self._outage.restored("signals")
+                return inbox
+        return None
+
+    def _disconnect(self) -> None:
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            inbox.close()
 
     def _act(self, signal: Signal) -> None:
         handler = self._handlers.find(signal)
@@ -222,10 +332,20 @@ class SignalResponder(ResponderEndpoint):
             self.srespond(signal, ras, f"(the message was dropped: {error})"[:1000])
 
     def _send(self) -> None:
+        """Send the answers; in the background if there is no connection. What the server refuses is raised."""
+        self._link.begin()
+        self._link.pump(is_urgent=True)
         with self._lock:
-            outbox = self._core.messages_to_send()
-        for answer in outbox:
-            self._transport.answer(answer.data, answer.reply)
+            refusals = self._core.refusals()
+        if refusals:
+            raise self._refused("answer a signal", refusals[0])
+
+    def _leave(self) -> None:
+        """Say good-bye, if the server reacts."""
+        with self._lock:
+            self._core.leave(now=time.monotonic(), sent=time.time())
+        self._link.pump(time.monotonic() + CLOSE_TIMEOUT)
+        self._link.stop()
 
     @contextmanager
     def _ended_by_sigterm(self) -> Iterator[None]:
@@ -240,11 +360,13 @@ class SignalResponder(ResponderEndpoint):
 
     def _stop(self) -> None:
         self._stopping = True
-        self._inbox.wake()
+        self._stops.put(None)
+        inbox = self._inbox
+        if inbox is not None:
+            inbox.wake()
 
     def _release(self) -> None:
         with self._reading:
-            if self._closed and self._inbox_is_open:
-                self._inbox_is_open = False
-                self._inbox.close()
+            if self._closed:
+                self._disconnect()
                 self._transport.close()

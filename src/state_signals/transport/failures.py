@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from redis import exceptions as redis_exceptions
 
-from state_signals.exceptions import ServerRefused, ServerUnreachable, TransportError
+from state_signals.exceptions import ServerRefused, ServerUnreachable, StateSignalsError, TransportError
 
-__all__ = ["RedisRefused", "RedisUnreachable", "explained"]
+__all__ = ["PASSING", "Passing", "RedisRefused", "RedisUnreachable", "explained", "explanation"]
 
 
 class _RedisConnectionError(redis_exceptions.ConnectionError):
@@ -30,6 +30,34 @@ class RedisRefused(_RedisConnectionError, ServerRefused):
     """The server refused; also what programs written for 1.0.1 catch."""
 
 
+PASSING = {
+    "READONLY": "This server is a replica; connect to its master.",
+    "LOADING": "The server is still loading its data.",
+    "MASTERDOWN": "This server is a replica that has lost its master.",
+    "NOREPLICAS": "The server waits for its replicas.",
+    "BUSY": "A script keeps the server busy.",
+    "CLUSTERDOWN": "The Cluster has lost a part of its nodes.",
+    "TRYAGAIN": "The Cluster is moving its slots.",
+    "MOVED": "The Cluster has moved its slots; only with redis+cluster:// they are followed.",
+    "ASK": "The Cluster is moving its slots; only with redis+cluster:// they are followed.",
+}
+"""Errors that may pass by themselves, by kind, and what to make of them."""
+
+
+class Passing(_RedisConnectionError):
+    """The server answered with an error that counts as out of reach, because it may pass by itself.
+
+    Attributes:
+        kind: its first word, such as those in `PASSING`.
+        text: what the server said.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+
+
 _REMEDIES = (
     (redis_exceptions.AuthenticationError, "Check user and password."),
     (
@@ -37,7 +65,7 @@ _REMEDIES = (
         "Give the server's user the channels `event-signal-*` and the keys `state-signals:*`.",
     ),
     (redis_exceptions.MaxConnectionsError, "Give the client's connection pool more connections; this needs 4."),
-    (redis_exceptions.ReadOnlyError, "This server is a replica; connect to its master."),
+    (redis_exceptions.ReadOnlyError, PASSING["READONLY"]),
     (redis_exceptions.OutOfMemoryError, "The server is full: raise its maxmemory, or use another."),
 )
 _UNREACHABLE = (redis_exceptions.ConnectionError, redis_exceptions.TimeoutError, OSError)
@@ -54,13 +82,21 @@ def explained(action: str, address: str) -> Iterator[None]:
     """
     try:
         yield
-    except TransportError:
+    except StateSignalsError:
         raise
     except (redis_exceptions.RedisError, OSError) as error:
-        remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), None)
-        if remedy is None and isinstance(error, _UNREACHABLE):
-            raise RedisUnreachable(f"cannot {action} at {address}: {_reason(error)}. {_NO_SERVER}") from error
-        raise RedisRefused(f"cannot {action} at {address}: {_reason(error)}. {remedy or ''}".rstrip()) from error
+        raise explanation(error, action, address) from error
+
+
+def explanation(error: Exception, action: str, address: str) -> TransportError:
+    """Return what to raise from an error of redis-py or of the system."""
+    what = f"cannot {action} at {address}: {_reason(error)}."
+    if isinstance(error, Passing):
+        return RedisUnreachable(f"{what} {PASSING.get(error.kind, '')}".rstrip())
+    remedy = next((text for kind, text in _REMEDIES if isinstance(error, kind)), None)
+    if remedy is None and isinstance(error, _UNREACHABLE):
+        return RedisUnreachable(f"{what} {_NO_SERVER}")
+    return RedisRefused(f"{what} {remedy or ''}".rstrip())
 
 
 def _reason(error: BaseException) -> str:

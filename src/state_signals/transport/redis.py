@@ -1,320 +1,346 @@
-"""Redis for threads, by redis-py.
+"""Redis for threads: one server, or the master that Sentinels name. For Cluster see `state_signals.transport.cluster`.
 
-Each inbox has a connection of its own, which it reads without redis-py's PubSub: that reconnects behind the reader's
-back, and what was published in between would be missed unnoticed.
+Commands share a connection, which is held on to: finding one in a pool takes as long as a command. Each inbox has one
+of its own. None reconnects behind anybody's back: what was published in between would be missed unnoticed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import selectors
+import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
+from redis.sentinel import SentinelConnectionPool
 
 from state_signals.exceptions import Closed
-from state_signals.transport import streams
-from state_signals.transport.failures import explained
+from state_signals.transport import base, replies
+from state_signals.transport.base import TIMEOUT, Batch
+from state_signals.transport.failures import explained, explanation
 from state_signals.transport.keys import Keys
+from state_signals.transport.lines import Deadline, Dialer, Line, SentinelDialer
+from state_signals.transport.settings import server_address
 
-__all__ = ["RedisTransport"]
+__all__ = ["BaseTransport", "Collection", "Commands", "RedisTransport", "Subscription"]
 
 
-class _Commands:
-    """A connection for commands, one at a time.
+class Commands:
+    """A connection for commands, one batch at a time.
 
-    It is held on to, because finding one in the pool and redis-py's bookkeeping around a command take as long as the
-    command.
+    Args:
+        dial: makes the connection.
     """
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
+    def __init__(self, dial: Callable[[Deadline], Line]) -> None:
+        self._dial = dial
         # Reentrant, because a signal handler may have something to say while it interrupts a command.
         self._lock = threading.RLock()
-        self._idle: Any = None
+        self._idle: Line | None = None
+        self._is_kept = True
         self._is_closed = False
 
-    def execute(self, *command: Any) -> Any:
-        """Send a command and return its reply.
+    def execute(self, batch: Batch, deadline: Deadline) -> list[Any]:
+        """Send a batch and return its outcomes.
 
-        It is never sent twice: if the reply is lost with the connection, nobody knows whether it was carried out.
+        It is never sent twice: if the replies are lost with the connection, nobody knows whether it was carried out.
 
         Raises:
             Closed: after `close()`.
+            redis.RedisError, OSError: without replies, and for errors that pass by themselves.
         """
-        with self._lock:
-            connection, self._idle = self._idle, None
-            if connection is None:
+        data, count = replies.packed(batch)
+        if not self._lock.acquire(timeout=deadline.remaining()):
+            raise deadline.error()
+        line = None
+        try:
+            line, self._idle = self._idle, None
+            if line is not None and line.is_stale():
+                line.close()
+                line = None
+            if line is None:
                 self._check_open()
-                connection = self._pool.get_connection()
-            try:
-                return self._execute(connection, command)
-            except redis.ConnectionError:
-                self._check_open()
-                raise
-            finally:
-                if self._idle is None and not self._is_closed:
-                    self._idle = connection
-                else:
-                    self._give_back(connection)
+                line = self._dial(deadline)
+            outcomes = replies.outcomes(batch, line.exchange(data, count, deadline))
+            if self._idle is None and self._is_kept:
+                self._idle, line = line, None
+        except (redis.RedisError, OSError):
+            self._check_open()
+            raise
+        else:
+            return outcomes
+        finally:
+            # Replies may still come: nobody else may take them for theirs.
+            if line is not None:
+                line.close()
+            self._lock.release()
 
-    def close(self) -> None:
-        with self._lock:
-            self._is_closed = True
-            connection, self._idle = self._idle, None
-            if connection is not None:
-                self._give_back(connection)
+    def retire(self) -> None:
+        """Keep the connection no longer than it is in use."""
+        self._is_kept = False
+        if self._lock.acquire(blocking=False):
+            self._drop()
+
+    def close(self, cut: Callable[[], None]) -> None:
+        """Close the connection, for good.
+
+        Args:
+            cut: ends what another thread is waiting for there.
+        """
+        self._is_closed, self._is_kept = True, False
+        cut()
+        self._lock.acquire()
+        self._drop()
+
+    def _drop(self) -> None:
+        try:
+            line, self._idle = self._idle, None
+            if line is not None:
+                line.close()
+        finally:
+            self._lock.release()
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise Closed("it was closed in the meantime; make a new one")
 
-    def _give_back(self, connection: Any) -> None:
-        connection.disconnect()
-        self._pool.release(connection)
-
-    def _reconnect_if_stale(self, connection: Any) -> None:
-        """Notice that the server has hung up since the last command, before there is something to lose."""
-        try:
-            if connection.can_read(timeout=0):
-                connection.disconnect()
-        except redis.ConnectionError:
-            connection.disconnect()
-
-    def _execute(self, connection: Any, command: tuple[Any, ...]) -> Any:
-        try:
-            self._reconnect_if_stale(connection)
-            connection.send_command(*command)
-            return connection.read_response(disable_decoding=True)
-        except redis.ResponseError:
-            raise
-        except BaseException:
-            # The reply is still to come: nobody else may take it for theirs.
-            connection.disconnect()
-            raise
-
 
 class _Inbox:
     """A connection that is waited for together with a wake-up."""
 
-    def __init__(self, transport: RedisTransport) -> None:
-        self._transport = transport
-        self._pool = transport.client.connection_pool
-        self._connection: Any = self._pool.get_connection()
-        self._wake_reader, self._wake_writer = socket.socketpair()
+    def __init__(self, line: Line, address: str, lost: Callable[[Exception], None]) -> None:
+        self._line = line
+        self._address = address
+        self._lost = lost
+        self._is_closed = False
+        try:
+            self._wake_reader, self._wake_writer = socket.socketpair()
+        except OSError:
+            line.close()
+            raise
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake_reader, selectors.EVENT_READ)
-        # redis-py offers no way to wait for a connection together with something else.
-        self._selector.register(self._connection._sock, selectors.EVENT_READ)  # noqa: SLF001
+        self._waiter = select.poll()
+        self._waiter.register(self._wake_reader, select.POLLIN)
+        self._waiter.register(line.socket, select.POLLIN)
+        # When the silence has lasted so long that something has to be done.
+        self._due = time.monotonic() + base.IDLE
 
     def receive(self, timeout: float | None) -> Sequence[bytes]:
-        with explained("receive", self._transport.address):
-            deadline = None if timeout is None else time.monotonic() + timeout
-            while True:
-                self._request()
-                try:
-                    if not self._is_ready(None if deadline is None else max(0.0, deadline - time.monotonic())):
-                        return []
-                    arrived = self._take()
-                except UnicodeDecodeError:
-                    # Only before redis-py 7, see streams._raw: it has read the message that is no text, and drops it.
-                    continue
-                if arrived or (deadline is not None and time.monotonic() >= deadline):
-                    return arrived
+        try:
+            return self._receive(timeout)
+        except (redis.RedisError, OSError) as error:
+            self._lost(error)
+            raise explanation(error, "receive", self._address) from error
 
     def wake(self) -> None:
         try:
             self._wake_writer.send(b"w")
-        except (BlockingIOError, OSError):
+        except OSError:
             return  # It is awake many times over, or closed.
 
     def close(self) -> None:
-        self._selector.close()
+        self._is_closed = True
         self._wake_reader.close()
         self._wake_writer.close()
-        self._connection.disconnect()
-        self._pool.release(self._connection)
+        self._line.close()
 
-    def _is_ready(self, timeout: float | None) -> bool:
-        """Wait for something to read; False when the time is up or somebody woke us."""
-        if self._connection.can_read(timeout=0):
-            return True
-        ready = [key.fileobj for key, _ in self._selector.select(timeout)]
-        if self._wake_reader in ready:
-            self._wake_reader.recv(4096)
-            return False
-        return bool(ready)
+    def _receive(self, timeout: float | None) -> list[bytes]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._is_closed:
+            arrived = self._arrived()
+            if arrived:
+                return arrived
+            until = self._due if deadline is None else min(self._due, deadline)
+            ready = self._wait(until - time.monotonic())
+            if self._wake_reader.fileno() in ready:
+                self._wake_reader.recv(4096)
+                return []
+            now = time.monotonic()
+            if ready:
+                self._line.take()
+                self._heard(now)
+            elif now >= self._due:
+                self._check(now)
+            if deadline is not None and now >= deadline:
+                return self._arrived()
+        return []
 
-    def _request(self) -> None:
-        """Ask the server for what comes next, unless it sends that by itself."""
+    def _wait(self, seconds: float) -> Sequence[int]:
+        """Wait for something to read; return where there is."""
+        pending = [self._line.socket.fileno()] if self._line.has_pending() else []
+        ready = self._waiter.poll(0 if pending else max(0.0, seconds) * 1000)
+        return [*pending, *(number for number, _ in ready)]
 
-    def _take(self) -> list[bytes]:
-        """Read what is there; empty if it holds no message."""
+    def _arrived(self) -> list[bytes]:
+        """Return the messages that were taken, and ask for more if the server does not send them by itself."""
+        raise NotImplementedError
+
+    def _heard(self, now: float) -> None:
+        """Take note of a sign of life."""
+        self._due = now + base.IDLE
+
+    def _check(self, now: float) -> None:
+        """Make sure that the server is there, which has been silent for too long."""
         raise NotImplementedError
 
 
-class _Subscription(_Inbox):
-    """What is published on a channel."""
+class Subscription(_Inbox):
+    """What is published on channels."""
 
-    def subscribe(self, channel: str) -> None:
-        self._connection.send_command("SUBSCRIBE", channel)
-        # The confirmation: from here on nothing is missed.
-        self._read()
+    _is_asked = False
 
-    def _take(self) -> list[bytes]:
-        arrived = streams.published(self._read())
-        # Not without end: somebody may publish faster than we read.
-        while len(arrived) < streams.BATCH and self._connection.can_read(timeout=0):
-            arrived += streams.published(self._read())
-        return arrived
+    def subscribe(self, channels: Sequence[str], deadline: Deadline) -> None:
+        self._line.send(replies.pack(("SUBSCRIBE", *channels)), deadline)
+        missing = len(channels)
+        # What is published on the first channel may come before the others are confirmed.
+        self._early: list[bytes] = []
+        while missing:
+            (reply,) = self._line.read(1, deadline)
+            replies.check(reply)
+            if replies.confirmed(reply):
+                missing -= 1
+            elif (data := replies.published(reply)) is not None:
+                self._early.append(data)
 
-    def _read(self) -> Any:
-        return self._connection.read_response(disable_decoding=True, push_request=True)
+    def _arrived(self) -> list[bytes]:
+        early, self._early = self._early, []
+        return early + [data for reply in self._line.replies() if (data := replies.published(reply)) is not None]
+
+    def _heard(self, now: float) -> None:
+        super()._heard(now)
+        self._is_asked = False
+
+    def _check(self, now: float) -> None:
+        if self._is_asked:
+            raise replies.silent()
+        self._is_asked = True
+        self._due = now + base.TIMEOUT
+        self._line.send(replies.PING, Deadline(base.TIMEOUT))
 
 
-class _Collection(_Inbox):
-    """What is appended to the stream of an exporter's responses."""
+class Collection(_Inbox):
+    """What is appended to a stream."""
 
-    def create(self, key: str) -> None:
+    def follow(self, key: str, after: bytes) -> None:
         self._key = key
-        self._last = self._transport.create(key)
+        self.last = after
         self._is_asked = False
-        self._untrimmed = 0
 
-    def _request(self) -> None:
+    def _arrived(self) -> list[bytes]:
+        for reply in self._line.replies():
+            self._is_asked = False
+            replies.check_passing(reply)
+            found = replies.entries(reply)
+            if found:
+                self.last = found[-1][0]
+                arrived = replies.responses(found)
+                if arrived:
+                    return arrived
         if not self._is_asked:
-            self._trim()
-            self._connection.send_command(*streams.read(self._key, self._last))
+            self._line.send(replies.wait_for_entries(self._key, self.last), Deadline(base.TIMEOUT))
             self._is_asked = True
+            # An answer comes after IDLE at the latest.
+            self._due = time.monotonic() + base.IDLE + base.TIMEOUT
+        return []
 
-    def _take(self) -> list[bytes]:
-        self._is_asked = False
-        try:
-            found = streams.entries(self._connection.read_response(disable_decoding=True))
-        except redis.ResponseError as error:
-            if not streams.is_another_type(error):
-                raise
-            # The key is ours: whoever has put something else there must not end the exporter.
-            self._last = self._transport.create(self._key)
-            return []
-        if not found:
-            return []
-        self._last = found[-1][0]
-        self._untrimmed += len(found)
-        return streams.responses(found)
-
-    def _trim(self) -> None:
-        if self._untrimmed >= streams.TRIM_AFTER:
-            self._untrimmed = 0
-            # Without the permission, what responders write bounds the stream.
-            with contextlib.suppress(redis.ResponseError):
-                self._transport.commands.execute(*streams.trim(self._key, self._last))
+    def _check(self, now: float) -> None:
+        raise replies.silent()
 
 
-class RedisTransport:
-    """The contract of `Transport` over a Redis client.
+class BaseTransport(ABC):
+    """The contract of `Transport` over Redis: what one server and a Cluster have in common."""
 
-    Args:
-        client: a client of redis-py.
-        keys: the names to use.
-        is_ours: whether to close the client with the transport.
-        retention: seconds after which an exporter's keys expire when it no longer does anything.
-    """
+    address: str
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, is_ours: bool, retention: float) -> None:
+    def __init__(self, keys: Keys) -> None:
         self.keys = keys
-        # redis-py's own annotations stop short of execute_command and its kind.
-        self.client: Any = client
-        self.address = streams.server_address(client.connection_pool)
-        self.commands = _Commands(client.connection_pool)
-        self._is_ours = is_ours
-        self._retention = retention
-        self._renewed: dict[str, float] = {}
 
-    def connect(self) -> None:
+    def connect(self, timeout: float = TIMEOUT) -> None:
         with explained("connect to the server", self.address):
-            self.commands.execute("PING")
+            (reply,) = self._execute(Batch(self.keys.signals, (("PING",),)), Deadline(timeout))
+            replies.check_refusal(reply)
 
-    def broadcast(self, publisher_id: str, signal: bytes) -> None:
-        with explained("publish a signal", self.address):
-            self._keep(self.keys.reply(publisher_id))
-            self.commands.execute("PUBLISH", self.keys.signals, signal)
-
-    def answer(self, response: bytes, reply: str | None) -> None:
-        with explained("answer a signal", self.address):
-            if reply is None or not self._append(reply, response):
-                self.commands.execute("PUBLISH", self.keys.responses, response)
-
-    def listen_for_signals(self) -> _Inbox:
-        with explained("subscribe to signals", self.address):
-            return self._subscribe(self.keys.signals)
-
-    def listen_for_responses(self) -> _Inbox:
-        with explained("subscribe to responses", self.address):
-            return self._subscribe(self.keys.responses)
-
-    def collect(self, publisher_id: str) -> _Inbox:
-        with explained("collect responses", self.address):
-            inbox = _Collection(self)
-            try:
-                inbox.create(self.keys.reply(publisher_id))
-            except BaseException:
-                inbox.close()
-                raise
-            return inbox
-
-    def create(self, key: str) -> bytes:
-        """Create a stream, empty but for the entry whose id is returned."""
-        self.commands.execute("DEL", key)
-        opening: bytes = self.commands.execute(*streams.create(key))
-        self._renew(key)
-        return opening
-
-    def discard(self, publisher_id: str) -> None:
-        with explained("delete an exporter's keys", self.address):
-            key = self.keys.reply(publisher_id)
-            self._renewed.pop(key, None)
-            self.commands.execute("DEL", key)
-
-    def close(self) -> None:
-        self.commands.close()
-        if self._is_ours:
-            self.client.close()
-            self.client.connection_pool.disconnect()
-
-    def _subscribe(self, channel: str) -> _Inbox:
-        inbox = _Subscription(self)
+    def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
         try:
-            inbox.subscribe(channel)
+            return self._execute(batch, Deadline(timeout))
+        except (redis.RedisError, OSError) as error:
+            raise explanation(error, replies.what(batch), self.address) from error
+
+    def subscribe(self, channels: Sequence[str], timeout: float = TIMEOUT) -> _Inbox:
+        with explained(f"subscribe to {', '.join(channels)}", self.address):
+            return self._subscribe(channels, Deadline(timeout))
+
+    def collect(self, key: str, after: bytes, timeout: float = TIMEOUT) -> Collection:
+        with explained("collect responses", self.address):
+            return self._collect(key, after, Deadline(timeout))
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]: ...
+
+    @abstractmethod
+    def _subscribe(self, channels: Sequence[str], deadline: Deadline) -> Subscription: ...
+
+    @abstractmethod
+    def _collect(self, key: str, after: bytes, deadline: Deadline) -> Collection: ...
+
+    def _subscription(
+        self, line: Line, channels: Sequence[str], deadline: Deadline, lost: Callable[[Exception], None]
+    ) -> Subscription:
+        inbox = Subscription(line, self.address, lost)
+        try:
+            inbox.subscribe(channels, deadline)
         except BaseException:
             inbox.close()
             raise
         return inbox
 
-    def _append(self, reply: str, response: bytes) -> bool:
-        """Append to a stream. Return whether it could be: it may be out of reach (another database), or gone."""
-        try:
-            return self.commands.execute(*streams.append(reply, response)) is not None
-        except redis.ResponseError as error:
-            if not streams.is_no_stream(error):
-                raise
-            return False
+    def _collection(self, line: Line, key: str, after: bytes, lost: Callable[[Exception], None]) -> Collection:
+        inbox = Collection(line, self.address, lost)
+        inbox.follow(key, after)
+        return inbox
 
-    def _keep(self, key: str) -> None:
-        """Put the expiry of a stream off when that is due; create it again if it was idle for too long."""
-        renewed = self._renewed.get(key)
-        if renewed is None or time.monotonic() - renewed <= min(streams.REFRESH, self._retention / 4):
-            return
-        if not self._renew(key):
-            self.commands.execute(*streams.create(key))
-            self._renew(key)
 
-    def _renew(self, key: str) -> bool:
-        self._renewed[key] = time.monotonic()
-        return bool(self.commands.execute(*streams.renew(key, self._retention)))
+class RedisTransport(BaseTransport):
+    """One server, or the master that Sentinels name.
+
+    Args:
+        client: a client of redis-py; its settings are used, its connections are not.
+        keys: the names to use.
+        is_ours: whether to close the client with the transport.
+    """
+
+    def __init__(self, client: redis.Redis, keys: Keys, *, is_ours: bool) -> None:
+        super().__init__(keys)
+        # redis-py's own annotations stop short of execute_command and its kind.
+        self.client: Any = client
+        pool: Any = client.connection_pool
+        self.address = server_address(pool)
+        self._dialer = SentinelDialer(pool) if isinstance(pool, SentinelConnectionPool) else Dialer(pool)
+        self._commands = Commands(self._dialer.dial)
+        self._is_ours = is_ours
+
+    def close(self) -> None:
+        self._commands.close(self._dialer.cut)
+        if self._is_ours:
+            self.client.close()
+            self.client.connection_pool.disconnect()
+
+    def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]:
+        return self._commands.execute(batch, deadline)
+
+    def _subscribe(self, channels: Sequence[str], deadline: Deadline) -> Subscription:
+        return self._subscription(self._dialer.dial(deadline), channels, deadline, _nobody)
+
+    def _collect(self, key: str, after: bytes, deadline: Deadline) -> Collection:
+        return self._collection(self._dialer.dial(deadline), key, after, _nobody)
+
+
+def _nobody(error: Exception) -> None:
+    """Nobody needs to know that a connection was lost: the next one is made in the same way."""

@@ -1,284 +1,311 @@
-"""Redis for asyncio, by redis-py. The counterpart of `state_signals.transport.redis`, method by method."""
+"""Redis for asyncio. The counterpart of `state_signals.transport.redis`, method by method."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
-import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import redis
 import redis.asyncio
+from redis.asyncio.sentinel import SentinelConnectionPool
 
 from state_signals.exceptions import Closed
-from state_signals.transport import streams
-from state_signals.transport.failures import explained
+from state_signals.transport import base, replies
+from state_signals.transport.base import TIMEOUT, Batch
+from state_signals.transport.failures import explained, explanation
 from state_signals.transport.keys import Keys
+from state_signals.transport.lines_asyncio import Dialer, Line, SentinelDialer, deadline
+from state_signals.transport.settings import server_address
 
-__all__ = ["AsyncRedisTransport"]
+__all__ = ["AsyncRedisTransport", "BaseTransport", "Collection", "Commands", "Subscription"]
 
-
-class _Cancellations:
-    """Sees to it that none gets lost: before Python 3.12, `asyncio.wait_for`, which redis-py uses, swallows some."""
-
-    def __init__(self) -> None:
-        self._task = asyncio.current_task()
-        self._before = self._task.cancelling() if self._task else 0
-
-    def check(self) -> None:
-        """Raise CancelledError if the task was cancelled since the construction."""
-        if self._task and self._task.cancelling() > self._before:
-            raise asyncio.CancelledError
+_GLANCE = 0.05
+"""Seconds for which a late reader looks whether something has arrived before it takes the server for silent."""
 
 
-class _Commands:
-    """A connection for commands, one at a time; see its counterpart for threads."""
+class Commands:
+    """A connection for commands, one batch at a time; see its counterpart for threads.
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
+    Args:
+        dial: makes the connection, within so many seconds.
+    """
+
+    def __init__(self, dial: Callable[[float], Awaitable[Line]]) -> None:
+        self._dial = dial
         self._lock = asyncio.Lock()
-        self._connection: Any = None
+        self._idle: Line | None = None
+        self._is_kept = True
         self._is_closed = False
 
-    async def execute(self, *command: Any) -> Any:
-        """Send a command and return its reply.
+    async def execute(self, batch: Batch, seconds: float) -> list[Any]:
+        """Send a batch and return its outcomes.
 
-        It is never sent twice: if the reply is lost with the connection, nobody knows whether it was carried out.
+        It is never sent twice: if the replies are lost with the connection, nobody knows whether it was carried out.
 
         Raises:
             Closed: after `close()`.
+            redis.RedisError, OSError: without replies, and for errors that pass by themselves.
         """
-        async with self._lock:
-            if self._is_closed:
-                raise Closed("it was closed in the meantime; make a new one")
-            cancellations = _Cancellations()
-            if self._connection is None:
-                self._connection = await self._pool.get_connection()
-            reply = await self._execute(command)
-            cancellations.check()
-            return reply
+        data, count = replies.packed(batch)
+        try:
+            async with deadline(seconds), self._lock:
+                return await self._execute(batch, data, count, seconds)
+        except (redis.RedisError, OSError):
+            self._check_open()
+            raise
+
+    async def retire(self) -> None:
+        """Keep the connection no longer than it is in use."""
+        self._is_kept = False
+        line, self._idle = self._idle, None
+        if line is not None:
+            await line.close()
 
     async def close(self) -> None:
+        """Close the connection, for good."""
         self._is_closed = True
-        async with self._lock:
-            if self._connection is not None:
-                await self._connection.disconnect()
-                await self._pool.release(self._connection)
-                self._connection = None
+        await self.retire()
 
-    async def _reconnect_if_stale(self) -> None:
-        """Notice that the server has hung up since the last command, before there is something to lose."""
-        reader = self._connection._reader  # noqa: SLF001 - redis-py's own look may wait
-        if reader is not None and reader.at_eof():
-            await self._connection.disconnect(nowait=True)
-
-    async def _execute(self, command: tuple[Any, ...]) -> Any:
+    async def _execute(self, batch: Batch, data: bytes, count: int, seconds: float) -> list[Any]:
+        line, self._idle = self._idle, None
         try:
-            await self._reconnect_if_stale()
-            await self._connection.send_command(*command)
-            return await self._connection.read_response(disable_decoding=True)
-        except redis.ResponseError:
-            raise
-        except BaseException:
-            # The reply is still to come: nobody else may take it for theirs.
-            await self._connection.disconnect(nowait=True)
-            raise
+            if line is not None and line.is_stale():
+                await line.close()
+                line = None
+            if line is None:
+                self._check_open()
+                line = await self._dial(seconds)
+            outcomes = replies.outcomes(batch, await line.exchange(data, count))
+            if self._is_kept:
+                self._idle, line = line, None
+            return outcomes
+        finally:
+            # Replies may still come: nobody else may take them for theirs.
+            if line is not None:
+                await line.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Closed("it was closed in the meantime; make a new one")
 
 
 class _Inbox:
     """A connection of its own."""
 
-    def __init__(self, transport: AsyncRedisTransport, connection: Any) -> None:
-        self._transport = transport
-        self._pool = transport.client.connection_pool
-        self._connection = connection
+    def __init__(self, line: Line, address: str, lost: Callable[[Exception], None]) -> None:
+        self._line = line
+        self._address = address
+        self._lost = lost
         self._is_ending = False
+        self._clock = asyncio.get_running_loop().time
+        # When the silence has lasted so long that something has to be done.
+        self._due = self._clock() + base.IDLE
 
     async def receive(self) -> Sequence[bytes]:
-        with explained("receive", self._transport.address):
-            try:
-                while not (arrived := await self._take()):
-                    pass
-            except redis.exceptions.ConnectionError:
-                # wake() has cut the connection under the read.
-                if self._is_ending:
-                    return []
-                raise
-            return arrived
+        try:
+            while not self._is_ending:
+                arrived = await self._arrived()
+                if arrived:
+                    return arrived
+                await self._wait()
+        except (redis.RedisError, OSError) as error:
+            # wake() has cut the connection under the read.
+            if not self._is_ending:
+                self._lost(error)
+                raise explanation(error, "receive", self._address) from error
+        return []
 
     def wake(self) -> None:
         self._is_ending = True
-        # redis-py has no way to end a read from outside but to close the stream below it.
-        if self._connection._writer is not None:  # noqa: SLF001
-            self._connection._writer.close()  # noqa: SLF001
+        self._line.cut()
 
     async def close(self) -> None:
         self._is_ending = True
-        await self._connection.disconnect(nowait=True)
-        await self._pool.release(self._connection)
+        await self._line.close()
 
-    async def _read(self) -> Any:
-        # Infinite, for None is the client's socket_timeout here, which an idle reader would run into. No disconnect:
-        # a cancelled read is resumed by the next one.
-        return await self._connection.read_response(
-            disable_decoding=True, timeout=math.inf, disconnect_on_error=False, push_request=True
-        )
+    async def _wait(self) -> None:
+        """Take what arrives, or make sure that the server is there once it has been silent for too long."""
+        # Whoever comes late has not listened: what has arrived in the meantime must be seen first.
+        limit = asyncio.timeout_at(max(self._due, self._clock() + _GLANCE))
+        try:
+            async with limit:
+                await self._line.take()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            await self._check()
+        else:
+            self._heard()
 
-    async def _take(self) -> list[bytes]:
-        """Wait for the server's next reply; empty if it holds no message."""
+    async def _arrived(self) -> list[bytes]:
+        """Return the messages that were taken, and ask for more if the server does not send them by itself."""
+        raise NotImplementedError
+
+    def _heard(self) -> None:
+        """Take note of a sign of life."""
+        self._due = self._clock() + base.IDLE
+
+    async def _check(self) -> None:
+        """Make sure that the server is there, which has been silent for too long."""
         raise NotImplementedError
 
 
-class _Subscription(_Inbox):
-    """What is published on a channel."""
+class Subscription(_Inbox):
+    """What is published on channels."""
 
-    async def subscribe(self, channel: str) -> None:
-        await self._connection.send_command("SUBSCRIBE", channel)
-        # The confirmation: from here on nothing is missed.
-        await self._read()
+    _is_asked = False
 
-    async def _take(self) -> list[bytes]:
-        return streams.published(await self._read())
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        """Subscribe; what is published after the return is received."""
+        await self._line.send(replies.pack(("SUBSCRIBE", *channels)))
+        missing = len(channels)
+        # What is published on the first channel may come before the others are confirmed.
+        self._early: list[bytes] = []
+        while missing:
+            (reply,) = await self._line.read(1)
+            replies.check(reply)
+            if replies.confirmed(reply):
+                missing -= 1
+            elif (data := replies.published(reply)) is not None:
+                self._early.append(data)
+
+    async def _arrived(self) -> list[bytes]:
+        early, self._early = self._early, []
+        return early + [data for reply in self._line.replies() if (data := replies.published(reply)) is not None]
+
+    def _heard(self) -> None:
+        super()._heard()
+        self._is_asked = False
+
+    async def _check(self) -> None:
+        if self._is_asked:
+            raise replies.silent()
+        self._is_asked = True
+        self._due = self._clock() + base.TIMEOUT
+        await self._line.send(replies.PING)
 
 
-class _Collection(_Inbox):
-    """What is appended to the stream of an exporter's responses."""
+class Collection(_Inbox):
+    """What is appended to a stream."""
 
-    async def create(self, key: str) -> None:
+    def follow(self, key: str, after: bytes) -> None:
+        """Read a stream after the entry with an id."""
         self._key = key
-        self._last = await self._transport.create(key)
+        self.last = after
         self._is_asked = False
-        self._untrimmed = 0
 
-    async def _take(self) -> list[bytes]:
-        if not self._is_asked:
-            await self._trim()
-            cancellations = _Cancellations()
-            await self._connection.send_command(*streams.read(self._key, self._last))
-            self._is_asked = True
-            cancellations.check()
-        try:
-            reply = await self._read()
-        except redis.ResponseError as error:
-            if not streams.is_another_type(error):
-                raise
-            # The key is ours: whoever has put something else there must not end the exporter.
+    async def _arrived(self) -> list[bytes]:
+        for reply in self._line.replies():
             self._is_asked = False
-            self._last = await self._transport.create(self._key)
-            return []
-        self._is_asked = False
-        found = streams.entries(reply)
-        if not found:
-            return []
-        self._last = found[-1][0]
-        self._untrimmed += len(found)
-        return streams.responses(found)
+            replies.check_passing(reply)
+            found = replies.entries(reply)
+            if found:
+                self.last = found[-1][0]
+                arrived = replies.responses(found)
+                if arrived:
+                    return arrived
+        if not self._is_asked:
+            self._is_asked = True
+            # An answer comes after IDLE at the latest.
+            self._due = self._clock() + base.IDLE + base.TIMEOUT
+            # Written at once, even if this is cancelled while it waits to be sent.
+            await self._line.send(replies.wait_for_entries(self._key, self.last))
+        return []
 
-    async def _trim(self) -> None:
-        if self._untrimmed >= streams.TRIM_AFTER:
-            self._untrimmed = 0
-            # Without the permission, what responders write bounds the stream.
-            with contextlib.suppress(redis.ResponseError):
-                await self._transport.commands.execute(*streams.trim(self._key, self._last))
+    async def _check(self) -> None:
+        raise replies.silent()
 
 
-class AsyncRedisTransport:
-    """The contract of `AsyncTransport` over a Redis client; see `RedisTransport` for the arguments."""
+class BaseTransport(ABC):
+    """The contract of `AsyncTransport` over Redis: what one server and a Cluster have in common."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, *, is_ours: bool, retention: float) -> None:
+    address: str
+
+    def __init__(self, keys: Keys) -> None:
         self.keys = keys
-        # redis-py's own annotations stop short of execute_command and its kind.
-        self.client: Any = client
-        self.address = streams.server_address(client.connection_pool)
-        self.commands = _Commands(client.connection_pool)
-        self._is_ours = is_ours
-        self._retention = retention
-        self._renewed: dict[str, float] = {}
 
-    async def connect(self) -> None:
+    async def connect(self, timeout: float = TIMEOUT) -> None:
         with explained("connect to the server", self.address):
-            await self.commands.execute("PING")
+            (reply,) = await self._execute(Batch(self.keys.signals, (("PING",),)), timeout)
+            replies.check_refusal(reply)
 
-    async def broadcast(self, publisher_id: str, signal: bytes) -> None:
-        with explained("publish a signal", self.address):
-            await self._keep(self.keys.reply(publisher_id))
-            await self.commands.execute("PUBLISH", self.keys.signals, signal)
-
-    async def answer(self, response: bytes, reply: str | None) -> None:
-        with explained("answer a signal", self.address):
-            if reply is None or not await self._append(reply, response):
-                await self.commands.execute("PUBLISH", self.keys.responses, response)
-
-    async def listen_for_signals(self) -> _Inbox:
-        with explained("subscribe to signals", self.address):
-            return await self._subscribe(self.keys.signals)
-
-    async def listen_for_responses(self) -> _Inbox:
-        with explained("subscribe to responses", self.address):
-            return await self._subscribe(self.keys.responses)
-
-    async def collect(self, publisher_id: str) -> _Inbox:
-        with explained("collect responses", self.address):
-            cancellations = _Cancellations()
-            inbox = _Collection(self, await self.client.connection_pool.get_connection())
-            try:
-                await inbox.create(self.keys.reply(publisher_id))
-                cancellations.check()
-            except BaseException:
-                await inbox.close()
-                raise
-            return inbox
-
-    async def create(self, key: str) -> bytes:
-        """Create a stream, empty but for the entry whose id is returned."""
-        await self.commands.execute("DEL", key)
-        opening: bytes = await self.commands.execute(*streams.create(key))
-        await self._renew(key)
-        return opening
-
-    async def discard(self, publisher_id: str) -> None:
-        with explained("delete an exporter's keys", self.address):
-            key = self.keys.reply(publisher_id)
-            self._renewed.pop(key, None)
-            await self.commands.execute("DEL", key)
-
-    async def close(self) -> None:
-        await self.commands.close()
-        if self._is_ours:
-            await self.client.aclose()
-            await self.client.connection_pool.disconnect()
-
-    async def _subscribe(self, channel: str) -> _Inbox:
-        cancellations = _Cancellations()
-        inbox = _Subscription(self, await self.client.connection_pool.get_connection())
+    async def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
         try:
-            await inbox.subscribe(channel)
-            cancellations.check()
+            return await self._execute(batch, timeout)
+        except (redis.RedisError, OSError) as error:
+            raise explanation(error, replies.what(batch), self.address) from error
+
+    async def subscribe(self, channels: Sequence[str], timeout: float = TIMEOUT) -> Subscription:
+        with explained(f"subscribe to {', '.join(channels)}", self.address):
+            async with deadline(timeout):
+                return await self._subscribe(channels, timeout)
+
+    async def collect(self, key: str, after: bytes, timeout: float = TIMEOUT) -> Collection:
+        with explained("collect responses", self.address):
+            async with deadline(timeout):
+                return await self._collect(key, after, timeout)
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close the connections that are our own. Idempotent."""
+
+    @abstractmethod
+    async def _execute(self, batch: Batch, seconds: float) -> list[Any]: ...
+
+    @abstractmethod
+    async def _subscribe(self, channels: Sequence[str], seconds: float) -> Subscription: ...
+
+    @abstractmethod
+    async def _collect(self, key: str, after: bytes, seconds: float) -> Collection: ...
+
+    async def _subscription(
+        self, line: Line, channels: Sequence[str], lost: Callable[[Exception], None]
+    ) -> Subscription:
+        inbox = Subscription(line, self.address, lost)
+        try:
+            await inbox.subscribe(channels)
         except BaseException:
             await inbox.close()
             raise
         return inbox
 
-    async def _append(self, reply: str, response: bytes) -> bool:
-        """Append to a stream. Return whether it could be: it may be out of reach (another database), or gone."""
-        try:
-            return await self.commands.execute(*streams.append(reply, response)) is not None
-        except redis.ResponseError as error:
-            if not streams.is_no_stream(error):
-                raise
-            return False
+    def _collection(self, line: Line, key: str, after: bytes, lost: Callable[[Exception], None]) -> Collection:
+        inbox = Collection(line, self.address, lost)
+        inbox.follow(key, after)
+        return inbox
 
-    async def _keep(self, key: str) -> None:
-        """Put the expiry of a stream off when that is due; create it again if it was idle for too long."""
-        renewed = self._renewed.get(key)
-        if renewed is None or time.monotonic() - renewed <= min(streams.REFRESH, self._retention / 4):
-            return
-        if not await self._renew(key):
-            await self.commands.execute(*streams.create(key))
-            await self._renew(key)
 
-    async def _renew(self, key: str) -> bool:
-        self._renewed[key] = time.monotonic()
-        return bool(await self.commands.execute(*streams.renew(key, self._retention)))
+class AsyncRedisTransport(BaseTransport):
+    """One server, or the master that Sentinels name; see `RedisTransport` for the arguments."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, *, is_ours: bool) -> None:
+        super().__init__(keys)
+        # redis-py's own annotations stop short of execute_command and its kind.
+        self.client: Any = client
+        pool: Any = client.connection_pool
+        self.address = server_address(pool)
+        self._dialer = SentinelDialer(pool) if isinstance(pool, SentinelConnectionPool) else Dialer(pool)
+        self._commands = Commands(self._dialer.dial)
+        self._is_ours = is_ours
+
+    async def close(self) -> None:
+        self._dialer.cut()
+        await self._commands.close()
+        if self._is_ours:
+            await self.client.aclose()
+            await self.client.connection_pool.disconnect()
+
+    async def _execute(self, batch: Batch, seconds: float) -> list[Any]:
+        return await self._commands.execute(batch, seconds)
+
+    async def _subscribe(self, channels: Sequence[str], seconds: float) -> Subscription:
+        return await self._subscription(await self._dialer.dial(seconds), channels, _nobody)
+
+    async def _collect(self, key: str, after: bytes, seconds: float) -> Collection:
+        return self._collection(await self._dialer.dial(seconds), key, after, _nobody)
+
+
+def _nobody(error: Exception) -> None:
+    """Nobody needs to know that a connection was lost: the next one is made in the same way."""

@@ -1,0 +1,163 @@
+"""The requests of one endpoint on their way to the server; the counterpart of `state_signals.sync.link`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from state_signals.exceptions import Closed, ServerUnreachable, TransportError
+from state_signals.outages import Backoff, Core, Outage
+from state_signals.transport.base import TIMEOUT, AsyncTransport
+from state_signals.transport.commands import Commands, RequestRefused
+
+__all__ = ["Link", "perform"]
+
+_SHORTEST_WAIT = 0.01
+"""Seconds between two rounds of upkeep, at the least, unless somebody asks for one."""
+
+
+async def perform(transport: AsyncTransport, commands: Commands, request: Any, timeout: float = TIMEOUT) -> Any:
+    """Carry out a request within `timeout` seconds, and return the reply.
+
+    Raises:
+        TransportError: if the server cannot be reached.
+        RequestRefused: if it refuses.
+    """
+    deadline = time.monotonic() + timeout
+    steps = commands.steps(request)
+    try:
+        batch = next(steps)
+        while True:
+            batch = steps.send(await transport.execute(batch, max(0.0, deadline - time.monotonic())))
+    except StopIteration as end:
+        return end.value
+
+
+class Link:
+    """Carries out what the core asks for, in the tasks of those who wait and in one of its own.
+
+    Arguments and attributes as for the one for threads.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        transport: AsyncTransport,
+        commands: Commands,
+        core: Core,
+        outage: Outage,
+        changed: Callable[[], None],
+    ) -> None:
+        self.is_up = True
+        self.error: TransportError | None = None
+        self.sending = asyncio.Lock()
+        self._name = name
+        self._transport = transport
+        self._commands = commands
+        self._core = core
+        self._outage = outage
+        self._changed = changed
+        self._backoff = Backoff()
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopped = False
+
+    def begin(self) -> None:
+        """Start our own task, if that was not done."""
+        if self._task is None and not self._is_stopped:
+            self._task = asyncio.create_task(self._work(), name=self._name)
+
+    def wake(self) -> None:
+        """Do what is due now."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """End our own task. Idempotent."""
+        self._is_stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def pump(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
+        """Carry out what the core asks for, until the time `until` at the latest; it goes on in the background then.
+
+        With `is_urgent`, only what signals depend on.
+        """
+        if not self.is_up:
+            return
+        try:
+            async with asyncio.timeout(min(TIMEOUT, max(0.0, until - time.monotonic()))):
+                await self.sending.acquire()
+        except TimeoutError:
+            return
+        try:
+            await self.pump_alone(until, is_urgent=is_urgent)
+        finally:
+            self.sending.release()
+
+    async def pump_alone(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
+        """As `pump`, for who holds `sending`."""
+        while self.is_up and (remaining := until - time.monotonic()) > 0:
+            request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
+            if request is None or not await self._carry_out(request, min(TIMEOUT, remaining)):
+                return
+
+    async def ask(self, request: Any) -> bool:
+        """Carry out a request beside those of `pump`. Return whether there was a reply, or a refusal."""
+        return await self._carry_out(request, TIMEOUT)
+
+    def lost(self, error: TransportError) -> None:
+        """Take note that the connection is lost: it is made again in the background."""
+        self.error = error
+        self._core.connection_lost()
+        if self.is_up:
+            self.is_up = False
+            self._outage.lost("commands", error)
+        self.begin()
+        self.wake()
+
+    async def _work(self) -> None:
+        while True:
+            self._woken.clear()
+            due = await self._keep_up()
+            wait = None if due == math.inf else max(_SHORTEST_WAIT, due - time.monotonic())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._woken.wait()
+
+    async def _keep_up(self) -> float:
+        """Connect if that is due, and carry out what nobody waits for. Return when to be called again."""
+        if not self.is_up:
+            try:
+                await self._transport.connect()
+            except Closed:
+                return math.inf
+            except TransportError as error:
+                self.error = error
+                return time.monotonic() + self._backoff.next()
+            self._backoff.reset()
+            self._core.connection_restored(time.monotonic())
+            self.is_up = True
+            self._outage.restored("commands")
+        await self.pump()
+        return self._core.next_upkeep() if self.is_up else time.monotonic()
+
+    async def _carry_out(self, request: Any, timeout: float) -> bool:
+        try:
+            reply = await perform(self._transport, self._commands, request, timeout)
+        except RequestRefused as refused:
+            self._core.request_refused(request, refused.refusal.kind, refused.refusal.text, time.monotonic())
+        except ServerUnreachable as error:
+            self.lost(error)
+            return False
+        except BaseException:
+            self._core.connection_lost()
+            raise
+        else:
+            self._core.reply_received(request, reply, time.monotonic())
+        self._changed()
+        return True

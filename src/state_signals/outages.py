@@ -1,0 +1,90 @@
+"""Lost connections: who has to know, when to try again, and what to say about it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import Any, Protocol
+
+from state_signals.exceptions import TransportError
+
+__all__ = ["Backoff", "Core", "Outage"]
+
+_FIRST = 0.02
+_LONGEST = 2.0
+
+
+class Core(Protocol):
+    """What the core of an exporter and that of a responder have in common."""
+
+    def next_request(self, now: float, *, is_urgent: bool = False) -> Any:
+        """Return what to ask the server for, one at a time; None: nothing."""
+
+    def reply_received(self, request: Any, reply: Any, now: float) -> None:
+        """Take the reply to a request."""
+
+    def request_refused(self, request: Any, kind: str, text: str, now: float) -> None:
+        """Take note that the server refuses a request."""
+
+    def connection_lost(self) -> None:
+        """Take note that nobody knows whether the last request was carried out."""
+
+    def connection_restored(self, now: float) -> None:
+        """Take note that the server can be reached again."""
+
+    def next_upkeep(self) -> float:
+        """Return when `next_request` is due though nobody waits; infinite: never."""
+
+
+class Backoff:
+    """The waits between attempts to connect: each twice as long as the one before, with jitter.
+
+    Thousands that have lost the same server must not come back to it in step.
+    """
+
+    def __init__(self) -> None:
+        self._wait = _FIRST
+
+    def next(self) -> float:
+        """Return how many seconds to wait, up to 2."""
+        wait, self._wait = self._wait, min(2 * self._wait, _LONGEST)
+        return wait * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+    def reset(self) -> None:
+        """Begin anew: the connection was made."""
+        self._wait = _FIRST
+
+
+class Outage:
+    """From the first connection that an endpoint loses to the last that it gets back: one warning each.
+
+    Args:
+        logger: where the warnings go.
+        address: the server, without password.
+    """
+
+    def __init__(self, logger: logging.Logger, address: str) -> None:
+        self._logger = logger
+        self._address = address
+        self._lost: dict[str, None] = {}
+        self._began = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no connection is lost."""
+        return not self._lost
+
+    def lost(self, connection: str, error: TransportError) -> None:
+        """Take note that one of the connections is lost."""
+        if not self._lost:
+            self._began = time.monotonic()
+            self._logger.warning("connection lost: %s Trying again until it is back.", error)
+        self._lost[connection] = None
+
+    def restored(self, connection: str) -> None:
+        """Take note that it is back."""
+        if self._lost.pop(connection, self) is self or self._lost:
+            return
+        seconds = time.monotonic() - self._began
+        self._logger.warning("connected to %s again after %.1f s; nothing else is to be done", self._address, seconds)

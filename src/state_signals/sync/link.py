@@ -1,0 +1,179 @@
+"""The requests of one endpoint on their way to the server, one at a time and in order."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from state_signals.exceptions import Closed, ServerUnreachable, TransportError
+from state_signals.outages import Backoff, Core, Outage
+from state_signals.sync.workers import Guard, Upkeep
+from state_signals.transport.base import TIMEOUT, Transport
+from state_signals.transport.commands import Commands, RequestRefused
+
+__all__ = ["Link", "perform"]
+
+
+def perform(transport: Transport, commands: Commands, request: Any, timeout: float = TIMEOUT) -> Any:
+    """Carry out a request within `timeout` seconds, and return the reply.
+
+    Raises:
+        TransportError: if the server cannot be reached.
+        RequestRefused: if it refuses.
+    """
+    deadline = time.monotonic() + timeout
+    steps = commands.steps(request)
+    try:
+        batch = next(steps)
+        while True:
+            batch = steps.send(transport.execute(batch, max(0.0, deadline - time.monotonic())))
+    except StopIteration as end:
+        return end.value
+
+
+class Link(Upkeep):
+    """Carries out what the core asks for, in the threads of those who wait and in one of its own.
+
+    Whoever calls never connects: that can take long, and calls have deadlines. Our own thread does, and carries out
+    what is due although nobody waits.
+
+    Args:
+        name: the thread's name.
+        transport: where to.
+        commands: what requests mean there.
+        core: what asks.
+        lock: guards the core.
+        outage: is told when the connection is lost and restored.
+        changed: called without the lock when the core may have events.
+
+    Attributes:
+        is_up: whether there is a connection, as far as is known.
+        error: why there was none, the last time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        commands: Commands,
+        core: Core,
+        lock: Guard,
+        outage: Outage,
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__(name)
+        self.is_up = True
+        self.error: TransportError | None = None
+        self.sending = Guard()
+        self._transport = transport
+        self._commands = commands
+        self._core = core
+        self._lock = lock
+        self._outage = outage
+        self._changed = changed
+        self._backoff = Backoff()
+        self._under_way = 0
+        self._is_under_way = False
+
+    def begin(self) -> None:
+        """Start our own thread, if that was not done."""
+        if self.ident is None:
+            self.start()
+
+    def pump(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
+        """Carry out what the core asks for, until the time `until` at the latest; it goes on in the background then.
+
+        With `is_urgent`, only what signals depend on.
+        """
+        if not self.is_up or not self.sending.acquire(timeout=min(TIMEOUT, max(0.0, until - time.monotonic()))):
+            return
+        try:
+            if self._is_under_way:
+                # A signal handler has interrupted ourselves: nobody knows how far that went.
+                self._lose_track()
+            while self.is_up and (remaining := until - time.monotonic()) > 0:
+                with self._lock:
+                    request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
+                if request is None or not self._carry_out(request, min(TIMEOUT, remaining)):
+                    return
+        finally:
+            self.sending.release()
+
+    def ask(self, request: Any) -> bool:
+        """Carry out a request beside those of `pump`. Return whether there was a reply, or a refusal."""
+        try:
+            self._answered(request, perform(self._transport, self._commands, request))
+        except RequestRefused as refused:
+            self._refused(request, refused)
+        except ServerUnreachable as error:
+            self.lost(error)
+            return False
+        return True
+
+    def lost(self, error: TransportError) -> None:
+        """Take note that the connection is lost: it is made again in the background."""
+        self.error = error
+        self._lose_track()
+        if self.is_up:
+            self.is_up = False
+            self._outage.lost("commands", error)
+        self.begin()
+        self.wake()
+
+    def keep_up(self) -> float:
+        """Connect if that is due, and carry out what nobody waits for."""
+        if not self.is_up:
+            try:
+                self._transport.connect()
+            except Closed:
+                return math.inf
+            except TransportError as error:
+                self.error = error
+                return time.monotonic() + self._backoff.next()
+            self._backoff.reset()
+            with self._lock:
+                self._core.connection_restored(time.monotonic())
+            self.is_up = True
+            self._outage.restored("commands")
+        self.pump()
+        with self._lock:
+            return self._core.next_upkeep() if self.is_up else time.monotonic()
+
+    def _carry_out(self, request: Any, timeout: float) -> bool:
+        self._under_way += 1
+        mine = self._under_way
+        self._is_under_way = True
+        try:
+            reply = perform(self._transport, self._commands, request, timeout)
+        except RequestRefused as refused:
+            if mine == self._under_way:
+                self._refused(request, refused)
+        except ServerUnreachable as error:
+            self.lost(error)
+            return False
+        except BaseException:
+            self._lose_track()
+            raise
+        else:
+            if mine == self._under_way:
+                self._answered(request, reply)
+        finally:
+            self._is_under_way = False
+        return True
+
+    def _answered(self, request: Any, reply: Any) -> None:
+        with self._lock:
+            self._core.reply_received(request, reply, time.monotonic())
+        self._changed()
+
+    def _refused(self, request: Any, refused: RequestRefused) -> None:
+        with self._lock:
+            self._core.request_refused(request, refused.refusal.kind, refused.refusal.text, time.monotonic())
+        self._changed()
+
+    def _lose_track(self) -> None:
+        self._under_way += 1
+        with self._lock:
+            self._core.connection_lost()

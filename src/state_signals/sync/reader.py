@@ -1,0 +1,108 @@
+"""A thread that reads one source of messages, and opens it again when its connection is lost."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from state_signals.exceptions import Closed, ServerUnreachable, TransportError
+from state_signals.outages import Backoff, Outage
+from state_signals.sync.workers import Worker
+from state_signals.transport.base import Inbox
+
+__all__ = ["Reader"]
+
+_AnyInbox = TypeVar("_AnyInbox", bound=Inbox)
+
+
+class Reader(Worker, Generic[_AnyInbox]):
+    """Reads from `start()` until `stop()`.
+
+    Args:
+        name: the thread's name, and what the outage calls the connection.
+        open_inbox: connects; called in this thread, also again after a connection was lost.
+        deliver: called in this thread with the inbox and each batch that it has received.
+        outage: is told when the connection is lost and restored.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_inbox: Callable[[], _AnyInbox],
+        deliver: Callable[[_AnyInbox, Sequence[bytes]], None],
+        outage: Outage,
+    ) -> None:
+        super().__init__(name)
+        self._open_inbox = open_inbox
+        self._deliver = deliver
+        self._outage = outage
+        self._inbox: _AnyInbox | None = None
+        self._was_open = False
+        self._opened: queue.SimpleQueue[TransportError | None] = queue.SimpleQueue()
+
+    def wait_until_open(self, until: float) -> None:
+        """Wait until the inbox is open for the first time.
+
+        Raises:
+            ServerRefused: if the server will not have it so; the thread has ended then.
+            ServerUnreachable: if it is not open at the time `until`.
+        """
+        error: TransportError | None = None
+        while True:
+            try:
+                error = self._opened.get(timeout=max(0.0, min(until - time.monotonic(), 86_400.0)))
+            except queue.Empty:
+                raise error or ServerUnreachable("the server does not react") from None
+            if error is None:
+                return
+            if not isinstance(error, ServerUnreachable):
+                raise error
+
+    def wake(self) -> None:
+        """End the wait for messages, too."""
+        super().wake()
+        inbox = self._inbox
+        if inbox is not None:
+            inbox.wake()
+
+    def work(self) -> None:
+        """Read, and connect again, until told to stop."""
+        backoff = Backoff()
+        while not self.is_stopping:
+            try:
+                self._inbox = inbox = self._open_inbox()
+            except Closed:
+                return
+            except TransportError as error:
+                if not self._failed(error):
+                    return
+                self.pause(backoff.next())
+                continue
+            backoff.reset()
+            self._outage.restored(self.name)
+            self._was_open = True
+            self._opened.put(None)
+            self._read(inbox)
+
+    def _failed(self, error: TransportError) -> bool:
+        """Take note that it cannot be opened. Return whether to try again."""
+        self._opened.put(error)
+        if not self._was_open and not isinstance(error, ServerUnreachable):
+            return False
+        self._outage.lost(self.name, error)
+        return True
+
+    def _read(self, inbox: _AnyInbox) -> None:
+        try:
+            while not self.is_stopping:
+                arrived = inbox.receive(None)
+                if arrived:
+                    self._deliver(inbox, arrived)
+        except TransportError as error:
+            if not self.is_stopping:
+                self._outage.lost(self.name, error)
+        finally:
+            self._inbox = None
+            inbox.close()
