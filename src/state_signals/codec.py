@@ -75,6 +75,7 @@ class _WireEnvelope(msgspec.Struct):
     wait: float | msgspec.UnsetType | None = msgspec.UNSET
     ttl: float | None = None
     journal: bool = True
+    again: bool = False
     redelivered: bool = False
     # The user's metadata is an empty object, not none: without the envelope the two would look the same.
     empty: bool = False
@@ -114,6 +115,8 @@ def encode_signal(signal: Signal, envelope: Envelope | None = None, *, limits: L
             extension["ttl"] = envelope.ttl
         if not envelope.journal:
             extension["journal"] = False
+        if envelope.again:
+            extension["again"] = True
         if envelope.redelivered:
             extension["redelivered"] = True
         if signal.metadata == {}:
@@ -214,6 +217,7 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
         wait=None if wire.wait is msgspec.UNSET else math.inf if wire.wait is None else wait,
         ttl=wire.ttl,
         journal=wire.journal,
+        again=wire.again,
         redelivered=wire.redelivered,
     )
 

@@ -48,6 +48,7 @@ class Envelope:
         wait: seconds that the exporter will wait for responses; None: it does not wait; infinite: for ever.
         ttl: seconds after which the exporter takes a responder without proof of life for lost; None: never.
         journal: whether the signal is in the exporter's journal.
+        again: whether it is broadcast once more, after the exporter was out of touch: others may have come since.
         redelivered: whether it is sent once more to a responder that may have died while acting on it.
     """
 
@@ -58,6 +59,7 @@ class Envelope:
     wait: float | None = None
     ttl: float | None = None
     journal: bool = True
+    again: bool = False
     redelivered: bool = False
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from state_signals.asyncio import SignalResponder
 from state_signals.cli import messages, output
@@ -22,14 +22,15 @@ from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
 from state_signals.cli.streams import ResponseStreams
 from state_signals.codec import WireResponse, decode_response
-from state_signals.endpoint import DEFAULT_RETENTION
-from state_signals.exceptions import MalformedMessage
+from state_signals.exceptions import MalformedMessage, ServerUnreachable
 from state_signals.messages import Signal
-from state_signals.transport.base import AsyncInbox
+from state_signals.transport.base import AsyncInbox, AsyncTransport
 from state_signals.transport.connect import async_transport
-from state_signals.transport.redis_asyncio import AsyncRedisTransport
 
 __all__ = ["Observer", "Selection", "observe"]
+
+_RETRY_INTERVAL = 0.5
+"""Seconds between two attempts to connect again."""
 
 _REMEMBERED = 10_000
 """Signals whose answers are known to be selected, or not, by the signal's tag; and answers whose signal is awaited."""
@@ -101,18 +102,16 @@ class Observer:
     async def _observe(self) -> None:
         url, namespace = self._server.url, self._server.namespace
         # One attempt to connect at a time: connected() repeats them.
-        responder = SignalResponder(responder_name="listen", conn_timeout=1, url=url, namespace=namespace)
-        # Memory is refused by Server, so it is Redis.
-        bystander = cast(
-            "AsyncRedisTransport",
-            async_transport(url=url, host="", port=0, namespace=namespace, retention=DEFAULT_RETENTION),
+        responder = SignalResponder(
+            responder_name="listen", conn_timeout=1, url=url, namespace=namespace, replay="none", presence_ttl=None
         )
+        bystander = async_transport(url=url, host="", port=0, namespace=namespace)
         streams = ResponseStreams(bystander, self._response) if self._with_responses else None
         try:
             await connected(responder.connect, self._server.connect_timeout)
             works = [self._print_signals(responder, streams)]
             if streams is not None:
-                works += [self._print_version_1_responses(await bystander.listen_for_responses()), streams.run()]
+                works += [self._print_version_1_responses(bystander, await _heard(bystander)), streams.run()]
             output.note("listening")
             await self._until_ended(*works)
         finally:
@@ -138,17 +137,29 @@ class Observer:
             if streams is not None and self._selection.publisher_id in (None, signal.publisher_id):
                 await streams.follow(signal)
 
-    async def _print_version_1_responses(self, inbox: AsyncInbox) -> None:
-        try:
+    async def _print_version_1_responses(self, transport: AsyncTransport, inbox: AsyncInbox) -> None:
+        while True:
+            try:
+                await self._print_from(inbox)
+            except ServerUnreachable:
+                await asyncio.sleep(_RETRY_INTERVAL)
+            finally:
+                await inbox.close()
             while True:
-                for data in await inbox.receive():
-                    try:
-                        response = decode_response(data)
-                    except MalformedMessage:
-                        continue
-                    self._response(response)
-        finally:
-            await inbox.close()
+                try:
+                    inbox = await _heard(transport)
+                    break
+                except ServerUnreachable:
+                    await asyncio.sleep(_RETRY_INTERVAL)
+
+    async def _print_from(self, inbox: AsyncInbox) -> None:
+        while True:
+            for data in await inbox.receive():
+                try:
+                    response = decode_response(data)
+                except MalformedMessage:
+                    continue
+                self._response(response)
 
     def _signal(self, signal: Signal) -> None:
         is_tagged = self._selection.tag in (None, signal.tag)
@@ -194,6 +205,11 @@ class Observer:
             self._left -= 1
             if self._left == 0:
                 self._ended.set()
+
+
+async def _heard(transport: AsyncTransport) -> AsyncInbox:
+    """Subscribe to the version 1 channel of responses."""
+    return await transport.subscribe([transport.keys.responses])
 
 
 def _call_when_unread(act: Any) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 from state_signals.cli import output
 from state_signals.codec import WireResponse, decode_response
-from state_signals.exceptions import MalformedMessage, ServerRefused
+from state_signals.exceptions import MalformedMessage, ServerRefused, ServerUnreachable
 from state_signals.messages import SHUTDOWN, Signal
-from state_signals.transport import streams
+from state_signals.transport.base import AsyncTransport
+from state_signals.transport.commands import RESPONSE
 from state_signals.transport.failures import explained
-from state_signals.transport.redis_asyncio import AsyncRedisTransport
 
 __all__ = ["ResponseStreams"]
 
@@ -27,6 +27,9 @@ _BACKLOG = 10_000
 
 _BATCH = 1_000
 
+_RETRY_INTERVAL = 0.5
+"""Seconds between two attempts to read, while there is no connection."""
+
 _BLOCK = 1_000
 """Milliseconds that the server holds a read back, well within the client's patience."""
 
@@ -35,11 +38,11 @@ class ResponseStreams:
     """The streams of the exporters that were heard of.
 
     Args:
-        transport: where they are; used for nothing else that waits.
+        transport: where they are; its client is used for nothing else that waits.
         deliver: called with each response.
     """
 
-    def __init__(self, transport: AsyncRedisTransport, deliver: Callable[[WireResponse], None]) -> None:
+    def __init__(self, transport: AsyncTransport, deliver: Callable[[WireResponse], None]) -> None:
         self._transport = transport
         self._deliver = deliver
         self._after: OrderedDict[str, bytes] = OrderedDict()
@@ -49,11 +52,7 @@ class ResponseStreams:
         self._changing = asyncio.Lock()
 
     async def follow(self, signal: Signal) -> None:
-        """Read the stream of an exporter that has sent this signal, beginning with the responses to it.
-
-        Raises:
-            TransportError: if the connection is lost.
-        """
+        """Read the stream of an exporter that has sent this signal, beginning with the responses to it."""
         if signal.envelope is None or signal.envelope.reply is None:
             return
         # No signal may say what is read: an exporter has one stream.
@@ -68,11 +67,7 @@ class ResponseStreams:
             await self._begin(key, signal)
 
     async def run(self) -> None:
-        """Deliver what comes, until cancelled.
-
-        Raises:
-            TransportError: if the connection is lost.
-        """
+        """Deliver what comes, until cancelled."""
         while True:
             await self._is_followed.wait()
             async with self._changing:
@@ -80,8 +75,7 @@ class ResponseStreams:
             if not keys:
                 self._is_followed.clear()
                 continue
-            command = ("XREAD", "COUNT", _BATCH, "BLOCK", _BLOCK, "STREAMS", *keys, *map(self._after.get, keys))
-            self._reading = asyncio.ensure_future(self._execute(*command))
+            self._reading = asyncio.ensure_future(self._read({key: self._after[key] for key in keys}))
             try:
                 self._take(await self._reading)
             except asyncio.CancelledError:
@@ -89,6 +83,9 @@ class ResponseStreams:
                 if _is_cancelling():
                     raise
                 # Else _begin() has something to add.
+            except ServerUnreachable:
+                # Nothing is missed: the streams are still there when the connection is back.
+                await asyncio.sleep(_RETRY_INTERVAL)
             except ServerRefused as error:
                 output.note(f"answers through streams are not printed any more: {error}")
                 self._after.clear()
@@ -99,8 +96,9 @@ class ResponseStreams:
                 # It would hold up the commands to come.
                 self._reading.cancel()
             try:
-                newest_first = await self._execute("XREVRANGE", key, "+", "-", "COUNT", _BACKLOG)
-            except ServerRefused as error:
+                with explained("read responses", self._transport.address):
+                    newest_first = await self._transport.client.xrevrange(key, count=_BACKLOG)
+            except (ServerRefused, ServerUnreachable) as error:
                 output.note(f"answers to {signal.publisher_id!r:.200} are not printed: {error}")
                 return
             self._after[key] = newest_first[0][0] if newest_first else b"0-0"
@@ -111,19 +109,20 @@ class ResponseStreams:
             self._deliver(response)
 
     def _take(self, reply: Any) -> None:
-        # RESP2 and RESP3 differ in how they say what belongs together.
         pairs = reply.items() if isinstance(reply, dict) else reply or ()
-        for name, entries in pairs:
+        for name, found in pairs:
             key = name.decode()
+            # redis-py gives those of a stream in one list more with RESP3.
+            entries = found[0] if isinstance(reply, dict) and found else found
             if key in self._after and entries:
                 self._after[key] = entries[-1][0]
             for response in _responses(entries):
                 if self._transport.keys.reply(response.publisher_id) == key:
                     self._deliver(response)
 
-    async def _execute(self, *command: Any) -> Any:
+    async def _read(self, after: dict[str, bytes]) -> Any:
         with explained("read responses", self._transport.address):
-            return await self._transport.commands.execute(*command)
+            return await self._transport.client.xread(after, count=_BATCH, block=_BLOCK)
 
 
 def _is_since(response: WireResponse, signal: Signal) -> bool:
@@ -136,7 +135,8 @@ def _is_cancelling() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _responses(entries: Iterable[Any]) -> Iterable[WireResponse]:
-    for data in streams.responses([(number, fields) for number, fields in entries]):
-        with suppress(MalformedMessage):
-            yield decode_response(data)
+def _responses(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterable[WireResponse]:
+    for _, fields in entries:
+        if RESPONSE in fields:
+            with suppress(MalformedMessage):
+                yield decode_response(fields[RESPONSE])

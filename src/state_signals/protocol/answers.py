@@ -93,7 +93,7 @@ class Answers:
             self._queue[0] = _again(self._attempted)
             self._attempted = None
 
-    def connection_restored(self, now: float, subscriptions: list[str]) -> None:
+    def repeat_awaited(self, now: float, subscriptions: list[str]) -> None:
         """Queue again what somebody may wait for: the server that had it may have lost it.
 
         `subscriptions` are the initializations whose exporters are followed.

@@ -23,7 +23,7 @@ from state_signals.protocol.events import (
     SignalUnsent,
     SubscriptionCompleted,
 )
-from state_signals.protocol.outgoing import Publication
+from state_signals.protocol.outgoing import Publication, broadcast_again
 from state_signals.protocol.presence import Presence
 from state_signals.protocol.registration import Member, Record, Registration, read_member, read_record
 from state_signals.protocol.responses import Responses
@@ -105,6 +105,8 @@ class ExporterProtocol:
         self._new_id = new_id
         self._expected: set[str] = set()
         self._announcement: Publication | None = None
+        # The newest initialization that the server has taken, and its identifier.
+        self._initialization: tuple[str, bytes] | None = None
         self._subscription: _Subscription | None = None
         self._events: deque[Event] = deque()
         self._presence = Presence(presence_ttl)
@@ -342,8 +344,8 @@ class ExporterProtocol:
         self._server.position = position
 
     def responses_lost(self) -> None:
-        """Take note that the server has lost responses: open rounds are announced again."""
-        if self._responses.pending() or self._subscription is not None:
+        """Take note that the server has lost responses: what they may have answered is announced again."""
+        if self.state is ExporterState.INITIALIZED:
             self._server.responses_lost()
 
     def responses_refused(self) -> None:
@@ -425,7 +427,8 @@ class ExporterProtocol:
     def _announce(self, events: list[str], tag: str | None, sent: float, deadline: float | None) -> str:
         publication = self._publication(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
         publication.deadline = deadline
-        publication.record = {"info": self._record(events, tag, publication.signal_id).encode()}
+        # Only once it goes out it is known for sure since when we are there.
+        publication.info = lambda: self._record(events, tag, publication.signal_id).encode()
         self._server.outgoing.add(publication)
         self._announcement = publication
         self._responses.announced(publication.signal_id)
@@ -507,7 +510,7 @@ class ExporterProtocol:
         if self._subscription is not None:
             self._events.append(SubscriptionCompleted(enough=False))
         self._subscription = None
-        self._announcement = None
+        self._announcement = self._initialization = None
         self.subs = set()
         self._expected.clear()
         self._presence.forget_all()
@@ -518,6 +521,9 @@ class ExporterProtocol:
             self._responses.abandon(event.signal_id)
         self._events.append(event)
         if isinstance(event, SignalSent):
+            announcement = self._announcement
+            if announcement is not None and announcement.signal_id == event.signal_id:
+                self._initialization = (event.signal_id, announcement.entry.data)
             self._responses.sent(event.signal_id)
         elif isinstance(event, ClaimHeld) and self._resumes and event.found:
             self._resume()
@@ -529,12 +535,14 @@ class ExporterProtocol:
             return
         self.process_name, self.runner_host = record.process_name, record.runner_host
         self._server.registration.began = record.began
-        self._server.position = record.position
+        # Whoever has subscribed since its end is to be heard.
+        self._server.position = record.position or b"0-0"
         if record.events is None:
             return
         self.state, self.legal_events, self.tag = ExporterState.INITIALIZED, record.events, record.tag
         if record.announcement is not None:
             self._responses.announced(record.announcement)
+            self._initialization = (record.announcement, found.record[b"init"])
         for name, data in found.roster.items():
             responder_id, member = name.decode(errors="replace"), read_member(data)
             self.subs.add(responder_id)
@@ -547,17 +555,15 @@ class ExporterProtocol:
     def _facts(self) -> Facts:
         again = list(self._responses.open_signals())
         record: dict[str, bytes] = {}
-        if self._announcement is not None and self.state is ExporterState.INITIALIZED:
-            init = self._announcement.entry.data
-            record = {"info": self._record(self.legal_events, self.tag, self._announcement.signal_id).encode()}
-            record["init"] = init
-            if self._subscription is not None:
-                again.insert(0, init)
+        if self._initialization is not None and self.state is ExporterState.INITIALIZED:
+            signal_id, data = self._initialization
+            record = {"info": self._record(self.legal_events, self.tag, signal_id).encode(), "init": data}
+            again.insert(0, data)
         roster = {
             name: Member(self._presence.ttl_of(name), self._responses.knows(name), name in self._expected).encode()
             for name in self.subs
         }
-        return Facts(tuple(again), record, roster)
+        return Facts(tuple(broadcast_again(data, self._limits) for data in again), record, roster)
 
     def _refuse(self, reason: str, detail: str) -> None:
         self.counters[reason] += 1

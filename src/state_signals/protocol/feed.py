@@ -2,6 +2,11 @@
 
 What is broadcast is the fast path. Its positions (`seq`) show when something is missing; then the journal is read from
 there, and what is broadcast meanwhile is held back, or dropped if it is much: the journal has it.
+
+A server that lost its connection to us may have lost data, too, and an exporter that has died since cannot put it
+back: whoever resumes it gives the same positions to other signals. So after each outage the journal has to show that
+it still holds the signal that was handed out last. If it holds another one there, it is read from its beginning, and
+what was sent after that last one is new.
 """
 
 from __future__ import annotations
@@ -11,12 +16,15 @@ from dataclasses import dataclass
 
 from state_signals.messages import Envelope, Signal
 
-__all__ = ["Arrival", "Feed"]
+__all__ = ["LOOK_AGAIN", "Arrival", "Feed"]
+
+_LOOK_EVERY = 5.0
+"""Seconds of silence after which the journal of an exporter that is followed is looked at."""
 
 _GIVE_UP_AFTER = 5.0
 """Seconds after which a gap that the journal cannot fill is passed over: an exporter may be about to restore it."""
 
-_LOOK_AGAIN = 0.25
+LOOK_AGAIN = 0.25
 """Seconds between two looks for what the journal does not have yet."""
 
 
@@ -37,9 +45,11 @@ class Feed:
         sent: when that was sent, by the exporter's clock.
         is_journaled: whether there is a journal to read.
         is_ended: whether the exporter has shut down since.
+        is_introduced: whether it is known what to take of what was there before us. Until then all is held back.
+        is_dormant: whether the exporter seemed gone when we came, and was not heard since.
         ttl: seconds that the exporter wants proofs of life to be good for.
         announcement: the initialization that was answered; None: none.
-        heard_at: when something of it arrived last.
+        retained: the initialization that is kept beside the journal, which may have lost it; None: it was taken.
 
     Args:
         last: see there.
@@ -52,37 +62,87 @@ class Feed:
         self.sent = -math.inf
         self.is_journaled = True
         self.is_ended = False
+        self.is_introduced = False
+        self.is_dormant = False
         self.ttl: float | None = None
         self.announcement: Envelope | None = None
-        self.heard_at = now
+        self.retained: Signal | None = None
+        self._last_id: str | None = None
         self._max_ahead = max_ahead
         self._ahead: dict[int, Arrival] = {}
         self._bytes_ahead = 0
         self._wanted_at = math.inf
+        self._look_every = _LOOK_EVERY
+        self._look_at = now + _LOOK_EVERY
         self._gap_since: float | None = None
+        self._is_doubtful = False
+        # Signals that were sent before that are known, whatever their positions are now; None: positions tell.
+        self._known_until: float | None = None
+
+    # When to read the journal, and from where
 
     @property
     def wanted_at(self) -> float:
         """When the journal is to be read; infinite: not at all."""
         return self._wanted_at
 
+    @property
+    def look_at(self) -> float:
+        """When `look` has something to do; infinite: never."""
+        return math.inf if self.is_dormant or not self.is_journaled else self._look_at
+
+    @property
+    def reads_after(self) -> int:
+        """The position to read after; it includes the last one if that may have become another."""
+        last = self.last or 0
+        return last - 1 if self._is_doubtful and last and self._last_id is not None else last
+
     def want(self, now: float) -> None:
         """Have the journal read."""
         self._wanted_at = min(self._wanted_at, now)
 
-    def first_ahead(self) -> int | None:
-        """Return the first position that is held back; None: nothing is."""
-        return min(self._ahead, default=None)
+    def doubt(self, now: float) -> None:
+        """Have the journal compared: the server may have lost data."""
+        self._is_doubtful = self._last_id is not None
+        self._gap_since = None
+        self.want(now)
 
-    def begin_after(self, last: int) -> None:
-        """Set where to begin."""
-        self.last = last
+    def look(self, now: float) -> None:
+        """Have the journal read after a silence: a broadcast may have gone astray."""
+        if now < self.look_at:
+            return
+        if self.is_ended:
+            # It may never come back: less and less often.
+            self._look_every *= 2
+        self._look_at = now + self._look_every
+        self.want(now)
+
+    # Where to begin
+
+    def first_ahead(self) -> Arrival | None:
+        """Return what has the first position of all that is held back; None: nothing is."""
+        return self._ahead[min(self._ahead)] if self._ahead else None
+
+    def begin_after(self, last: int, sent: float = -math.inf, last_id: str | None = None) -> None:
+        """Set where to begin: after the signal with that position, which was sent then."""
+        self.last, self.sent, self._last_id = last, sent, last_id
+
+    def begin_anew(self, now: float) -> None:
+        """Read the whole journal: positions have another meaning now."""
+        self._known_until, self._is_doubtful, self._gap_since = self.sent, False, None
+        self.last, self._last_id = 0, None
+        self._ahead.clear()
+        self._bytes_ahead = 0
+        self.want(now)
+
+    # What arrives
 
     def take(self, arrival: Arrival, now: float) -> list[Arrival]:
         """Take a broadcast signal. Return what is to be handed out now."""
-        self.heard_at = now
+        self._look_every = _LOOK_EVERY
+        self._look_at = now + _LOOK_EVERY
         seq = arrival.envelope.seq
-        if self.last is not None and seq == self.last + 1:
+        if self.last is not None and seq == self.last + 1 and self._can_pass:
             return [self._pass(arrival), *self._drain()]
         if self.last is None or seq > self.last:
             self._hold(arrival)
@@ -95,16 +155,12 @@ class Feed:
         `is_whole` says that the journal holds no more.
         """
         self._wanted_at = math.inf
-        passed: list[Arrival] = []
-        missed = 0
-        for arrival in arrivals:
-            last = self.last or 0
-            if arrival.envelope.seq <= last:
-                continue
-            missed += arrival.envelope.seq - last - 1
-            passed += [self._pass(arrival)]
+        if self._is_doubtful and not self._is_the_same(arrivals):
+            return self._anew_or_wait(arrivals, now)
+        before = self.last
+        passed, missed = self._new(arrivals)
         passed += self._drain()
-        if not is_whole and passed:
+        if not is_whole and self.last != before:
             self.want(now)
         elif self._ahead:
             missed += self._skip_or_wait(now)
@@ -116,15 +172,68 @@ class Feed:
     def without_journal(self) -> tuple[list[Arrival], int]:
         """Give up on what is missing: the journal cannot be read. Returns as `read`."""
         self._wanted_at = math.inf
+        self._is_doubtful, self._known_until = False, None
         missed = self._skip()
         return self._drain(), missed
 
-    def _skip_or_wait(self, now: float) -> int:
-        """What was broadcast is ahead of the journal: wait for whoever restores that, but not for ever."""
+    def has_patience(self, now: float) -> bool:
+        """Whether to wait for somebody who may put back what is missing."""
         if self._gap_since is None:
             self._gap_since = now
-        if now - self._gap_since < _GIVE_UP_AFTER:
-            self._wanted_at = now + _LOOK_AGAIN
+        return now - self._gap_since < _GIVE_UP_AFTER
+
+    # How it is done
+
+    @property
+    def _can_pass(self) -> bool:
+        return self.is_introduced and not self._is_doubtful and self._known_until is None
+
+    def _is_the_same(self, arrivals: list[Arrival]) -> bool:
+        """Whether the journal can be gone on with: it holds what was handed out last, or was cut off after that."""
+        last = self.last or 0
+        found = next((each for each in arrivals if each.envelope.seq >= last), None)
+        if self._last_id is None or (
+            found is not None and (found.envelope.seq > last or found.envelope.id == self._last_id)
+        ):
+            self._is_doubtful = False
+        return not self._is_doubtful
+
+    def _anew_or_wait(self, arrivals: list[Arrival], now: float) -> tuple[list[Arrival], int]:
+        """The journal ends before that, or has become another. In the first case its exporter may put things right."""
+        is_behind = all(each.envelope.seq < (self.last or 0) for each in arrivals)
+        if is_behind and self.has_patience(now):
+            self._wanted_at = now + LOOK_AGAIN
+            return [], 0
+        passed: list[Arrival] = []
+        missed = 0
+        while is_behind and self._ahead:
+            # Nobody else has these any more.
+            missed += self._skip()
+            passed += self._drain()
+        self.begin_anew(now)
+        return passed, missed
+
+    def _new(self, arrivals: list[Arrival]) -> tuple[list[Arrival], int]:
+        passed: list[Arrival] = []
+        missed = 0
+        for arrival in arrivals:
+            last = self.last or 0
+            if arrival.envelope.seq <= last:
+                continue
+            if self._known_until is not None:
+                if arrival.envelope.sent <= self._known_until:
+                    self.last, self._last_id = arrival.envelope.seq, arrival.envelope.id
+                    continue
+            else:
+                missed += arrival.envelope.seq - last - 1
+            self._known_until = None
+            passed.append(self._pass(arrival))
+        return passed, missed
+
+    def _skip_or_wait(self, now: float) -> int:
+        """What was broadcast is ahead of the journal: wait for whoever restores that, but not for ever."""
+        if self.has_patience(now):
+            self._wanted_at = now + LOOK_AGAIN
             return 0
         return self._skip()
 
@@ -133,8 +242,9 @@ class Feed:
         self._gap_since = None
         if first is None:
             return 0
-        missed = 0 if self.last is None else first - self.last - 1
-        self.last = first - 1
+        seq = first.envelope.seq
+        missed = 0 if self.last is None else seq - self.last - 1
+        self.last = seq - 1
         return missed
 
     def _hold(self, arrival: Arrival) -> None:
@@ -156,6 +266,6 @@ class Feed:
         return passed
 
     def _pass(self, arrival: Arrival) -> Arrival:
-        self.last = arrival.envelope.seq
+        self.last, self._last_id = arrival.envelope.seq, arrival.envelope.id
         self.sent = arrival.envelope.sent
         return arrival

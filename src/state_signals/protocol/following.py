@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from state_signals.limits import Limits
 from state_signals.messages import INITIALIZATION, SHUTDOWN, Envelope, Signal
-from state_signals.protocol.feed import Arrival, Feed
+from state_signals.protocol.feed import LOOK_AGAIN, Arrival, Feed
 from state_signals.requests import CatchUp, Discover, Discovered, Introduce, Introduced, ResponderRequest
 
 __all__ = ["Following", "Replay"]
@@ -19,9 +19,6 @@ Replay = Literal["state", "none", "all"]
 
 _PAGE = 64
 """Signals of a journal that are read at once."""
-
-_LOOK_EVERY = 5.0
-"""Seconds of silence after which the journal of an exporter that is followed is looked at."""
 
 _LIVE_WITHIN = 86_400.0
 """Seconds since its last proof of life within which an exporter may count as live; its record says more."""
@@ -46,10 +43,11 @@ class Following:
         self._limits = limits
         self._feeds: OrderedDict[str, Feed] = OrderedDict()
         self._began: float | None = None
+        self._subscribed_at: float | None = None
         self._must_discover = False
         self._seen: Mapping[str, float] = {}
         self._server_time = 0.0
-        self._to_introduce: dict[str, None] = {}
+        self._to_introduce: dict[str, float] = {}
 
     # What is to be asked
 
@@ -59,35 +57,37 @@ class Following:
             return None
         if self._must_discover:
             return Discover(_LIVE_WITHIN)
-        if self._to_introduce:
-            return Introduce(next(iter(self._to_introduce)))
+        for publisher_id, moment in self._to_introduce.items():
+            if now >= moment:
+                return Introduce(publisher_id)
         for publisher_id, feed in self._feeds.items():
             if feed.is_journaled and feed.last is not None and now >= feed.wanted_at:
-                return CatchUp(publisher_id, feed.last, _PAGE)
+                return CatchUp(publisher_id, feed.reads_after, _PAGE)
         return None
 
     def next_deadline(self) -> float:
         """Return when `next_query` or `look` has something to do; infinite: never."""
         if not self.can_read:
             return math.inf
-        if self._must_discover or self._to_introduce:
+        if self._must_discover:
             return -math.inf
-        moments = (min(feed.wanted_at, feed.heard_at + _LOOK_EVERY) for feed in self._live() if feed.is_journaled)
-        return min(moments, default=math.inf)
+        moments = (min(feed.wanted_at, feed.look_at) for feed in self._feeds.values() if feed.is_journaled)
+        return min(*self._to_introduce.values(), *moments, math.inf, math.inf)
 
     def look(self, now: float) -> None:
         """Have the journals read of exporters that have been silent."""
-        for feed in self._live():
-            if feed.is_journaled and now >= feed.heard_at + _LOOK_EVERY:
-                feed.heard_at = now
-                feed.want(now)
+        for feed in self._feeds.values():
+            feed.look(now)
 
     # What has happened
 
     def subscribed(self, now: float) -> None:
         """Ask what was missed: of those we follow, and of those that came meanwhile."""
-        for feed in self._live():
-            feed.want(now)
+        if self._began is None:
+            self._subscribed_at = now
+        for feed in self._feeds.values():
+            if not feed.is_ended:
+                feed.doubt(now)
         self._must_discover = True
 
     def lock(self, publisher_id: str) -> None:
@@ -100,56 +100,73 @@ class Following:
         """Follow all again, from now on."""
         if self._only is not None:
             self._only, self._began, self._must_discover = None, None, True
+            self._subscribed_at = None
 
-    def discovered(self, reply: Discovered) -> None:
+    def discovered(self, reply: Discovered, now: float) -> None:
         """Take who is there."""
         self._must_discover = False
-        self._seen, self._server_time = reply.seen, reply.server_time
-        if self._began is not None or self._replay != "none":
-            unknown = (name for name in reply.seen if name not in self._feeds and self._only in (None, name))
-            self._to_introduce |= dict.fromkeys(unknown)
-        self._began = reply.server_time if self._began is None else self._began
+        before, self._seen, self._server_time = self._seen, reply.seen, reply.server_time
+        for name, score in reply.seen.items():
+            feed = self._feeds.get(name)
+            if feed is None:
+                if (self._began is not None or self._replay != "none") and self._only in (None, name):
+                    self._to_introduce[name] = -math.inf
+            elif feed.is_dormant and score != before.get(name):
+                self._to_introduce[name] = -math.inf
+            elif feed.is_ended:
+                # It has not closed: it may have begun again.
+                feed.doubt(now)
+        if self._began is None:
+            since = 0.0 if self._subscribed_at is None else now - self._subscribed_at
+            self._began = reply.server_time - since
 
-    def introduced(self, reply: Introduced, newest: int | None, now: float) -> bool:
-        """Take what is known about an exporter. Return whether its initialization is to be handed out."""
-        name = reply.publisher_id
+    def introduced(self, reply: Introduced, newest: Envelope | None, now: float) -> bool:
+        """Take what is known about an exporter. Return whether its initialization is to be handed out now."""
+        name, info = reply.publisher_id, _info(reply.record)
         self._to_introduce.pop(name, None)
-        info = _info(reply.record)
-        feed = self._feeds.get(name)
-        score = self._seen.get(name)
-        is_live = score is not None and score + info.get("ttl", 0.0) >= self._server_time
-        if feed is not None and feed.last is not None:
+        feed, score = self._feeds.get(name), self._seen.get(name)
+        if feed is not None and feed.is_introduced:
             return False
-        if feed is None and not is_live:
+        has_begun = b"info" in reply.record or newest is not None
+        if feed is not None and not has_begun and feed.has_patience(now):
+            # It was heard, and nobody knows it: the server has lost data, which will be put back.
+            self._to_introduce[name] = now + LOOK_AGAIN
             return False
-        feed = feed or self._add(name, Feed(None, self._limits.max_ahead, now))
+        # One that was heard just now is live, whatever was found when we asked: it may have been out of touch then.
+        was_heard = feed is not None and not feed.is_dormant
+        is_live = was_heard or (score is not None and score + info.get("ttl", 0.0) >= self._server_time)
         came_after_us = self._began is not None and info.get("began", -math.inf) > self._began
-        if came_after_us or (self._replay == "all" and is_live):
-            feed.begin_after(0)
-            feed.want(now)
-            return False
-        first = feed.first_ahead()
-        feed.begin_after((newest or 0) if first is None else first - 1)
+        is_whole = came_after_us or (is_live and self._replay == "all")
+        feed = feed or self._add(name, Feed(None, self._limits.max_ahead, now))
+        if feed.last is None or is_whole:
+            _begin(feed, newest, is_whole=is_whole)
+        feed.is_dormant = not is_live
+        feed.is_introduced = is_live or came_after_us or not has_begun
         feed.want(now)
-        return is_live and self._replay == "state"
+        return is_live and self._replay == "state" and not is_whole
 
     def arrived(self, arrival: Arrival, now: float) -> Feed | None:
         """Return the feed that a broadcast signal is for; None: it was handed out long ago."""
         name, envelope = arrival.signal.publisher_id, arrival.envelope
         feed = self._feeds.get(name)
-        if feed is not None and feed.last is not None and envelope.seq <= feed.last:
+        if feed is None:
+            knows = (envelope.seq == 1 and not envelope.again) or not self.can_read
+            feed = self._add(name, Feed(envelope.seq - 1 if knows else None, self._limits.max_ahead, now))
+            feed.is_introduced = knows
+        self.woken(name, feed)
+        if feed.last is not None and envelope.seq <= feed.last:
             if envelope.sent <= feed.sent:
                 return None
             # Its journal is gone, and it has begun again.
-            feed = None
-        if feed is None:
-            knows = envelope.seq == 1 or not self.can_read
-            feed = self._add(name, Feed(envelope.seq - 1 if knows else None, self._limits.max_ahead, now))
-            if not knows:
-                # It may have come while we were away.
-                self._to_introduce[name] = None
+            feed.begin_anew(now)
         self._feeds.move_to_end(name)
         return feed
+
+    def woken(self, name: str, feed: Feed) -> None:
+        """Take note that an exporter was heard: it has not gone."""
+        feed.is_dormant = False
+        if not feed.is_introduced:
+            self._to_introduce[name] = -math.inf
 
     def unjournaled(self, publisher_id: str, now: float) -> None:
         """Take note of an exporter without a journal."""
@@ -180,6 +197,7 @@ class Following:
         self._must_discover = False
         self._to_introduce.clear()
         for name, feed in self._feeds.items():
+            feed.is_introduced = True
             arrivals, missed = feed.without_journal()
             yield arrivals, missed, name
 
@@ -205,6 +223,17 @@ class Following:
         while len(self._feeds) > self._limits.max_remembered:
             self._feeds.popitem(last=False)
         return feed
+
+
+def _begin(feed: Feed, newest: Envelope | None, *, is_whole: bool) -> None:
+    """Set where to begin with an exporter: with what was heard, or else after what is there."""
+    first = feed.first_ahead()
+    if is_whole or (first is None and newest is None):
+        feed.begin_after(0)
+    elif first is not None:
+        feed.begin_after(first.envelope.seq - 1, math.nextafter(first.envelope.sent, -math.inf))
+    elif newest is not None:
+        feed.begin_after(newest.seq, newest.sent, newest.id)
 
 
 def _info(record: Mapping[bytes, bytes]) -> dict[str, float]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from state_signals.codec import encode_signal
+from state_signals.codec import decode_signal, encode_signal
 from state_signals.limits import Limits
 from state_signals.messages import Envelope, Signal
 from state_signals.requests import Entry
 
-__all__ = ["Outgoing", "Publication"]
+__all__ = ["Outgoing", "Publication", "broadcast_again"]
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Publication:
         envelope: its envelope, but for `seq`; None with `strict_v1`.
         signal_id: its identifier, on the wire or not.
         deadline: when to give it up if the server has not taken it; None: never.
-        record: see `Publish`.
+        info: returns what to keep of an initialization, once it goes out; None: it is none.
         forgotten: see `Publish`.
         forgets_roster: see `Publish`.
         entry: position and bytes as sent last.
@@ -41,7 +41,7 @@ class Publication:
     envelope: Envelope | None
     signal_id: str
     deadline: float | None = None
-    record: Mapping[str, bytes] = field(default_factory=dict)
+    info: Callable[[], bytes] | None = None
     forgotten: tuple[str, ...] = ()
     forgets_roster: bool = False
     entry: Entry = field(default_factory=lambda: Entry(0, b""))
@@ -52,6 +52,13 @@ class Publication:
         """Return the signal at a position."""
         envelope = None if self.envelope is None else replace(self.envelope, seq=seq, redelivered=redelivered)
         return Entry(seq, encode_signal(self.signal, envelope, limits=limits))
+
+
+def broadcast_again(data: bytes, limits: Limits) -> bytes:
+    """Return a signal of ours as it is broadcast once more."""
+    signal = decode_signal(data, limits=limits)
+    envelope = signal.envelope
+    return data if envelope is None else encode_signal(signal, replace(envelope, again=True), limits=limits)
 
 
 class Outgoing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,13 +19,13 @@ class _Vital:
         ttl: seconds that a proof of life is good for.
         seen_at: our time of the newest one.
         score: the server's time of the newest one that was read there; None: none was.
-        was_checked: whether it was looked for there.
+        checked_at: our time of the last look for it there.
     """
 
     ttl: float
     seen_at: float
     score: float | None = None
-    was_checked: bool = False
+    checked_at: float = -math.inf
 
 
 class Presence:
@@ -40,8 +41,7 @@ class Presence:
     def __init__(self, ttl: float | None) -> None:
         self.ttl = ttl
         self._vitals: dict[str, _Vital] = {}
-        self._grace_from = -float("inf")
-        self._checked_at = -float("inf")
+        self._grace_from = -math.inf
 
     def follow(self, responder_id: str, ttl: float | None, now: float) -> None:
         """Expect proofs of life of a responder that promises them every `ttl` seconds; None: it promises none."""
@@ -87,21 +87,25 @@ class Presence:
             vital = self._vitals.get(name)
             if vital is None:
                 continue
-            if score is None and not vital.was_checked:
+            last_look, vital.checked_at = vital.checked_at, now
+            if score is None and last_look == -math.inf:
                 # Nobody could look before: its time begins now.
                 vital.seen_at = max(vital.seen_at, now)
-            vital.was_checked = True
             if score is None or score == vital.score:
                 continue
             age = max(0.0, reply.server_time - score)
             if vital.score is not None:
                 # It is newer than our last look, whatever a clock that was set says.
-                age = min(age, now - self._checked_at)
+                age = min(age, now - last_look)
             vital.score = score
             vital.seen_at = max(vital.seen_at, now - age)
-        self._checked_at = now
 
-    def is_lost(self, responder_id: str) -> bool:
-        """Whether a responder that promised proofs of life had given none for too long at the last look."""
+    def is_lost(self, responder_id: str, since: float = -math.inf) -> bool:
+        """Whether a responder that promised proofs of life had given none for too long at our last look.
+
+        A look that is older than `since` says nothing.
+        """
         vital = self._vitals.get(responder_id)
-        return vital is not None and self._checked_at - max(vital.seen_at, self._grace_from) > vital.ttl
+        if vital is None or vital.checked_at < since:
+            return False
+        return vital.checked_at - max(vital.seen_at, self._grace_from) > vital.ttl

@@ -215,7 +215,7 @@ class ResponderProtocol:
             case Leave(), _:
                 self._is_leaving = False
             case Discover(), Discovered():
-                self._following.discovered(reply)
+                self._following.discovered(reply, now)
             case Introduce(), Introduced():
                 self._introduced(reply, now)
             case CatchUp(), CaughtUp():
@@ -249,14 +249,15 @@ class ResponderProtocol:
 
     def connection_restored(self, now: float) -> None:
         """Take note that answers can be sent again: what may have got lost is repeated."""
-        subscriptions = [announcement.id for _, announcement in self._following.subscriptions()]
-        self._answers.connection_restored(now, subscriptions)
+        self._repeat_awaited(now)
         if self._beat_at < math.inf:
             self._beat_at = now
 
     def subscribed(self, now: float) -> None:
         """Take note that signals are received from now on, for the first time or again: ask what was missed."""
         self._following.subscribed(now)
+        # An exporter may have asked again for answers that the server had lost while we could not hear it.
+        self._repeat_awaited(now)
 
     def refusals(self) -> list[str]:
         """Return, once, why the server would not take answers."""
@@ -265,7 +266,14 @@ class ResponderProtocol:
 
     def next_event(self) -> Event | None:
         """Return the oldest event that was not returned yet."""
-        return self._events.popleft() if self._events else None
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        if isinstance(event, SignalReceived):
+            # From here on the user knows of it, and may mean it: not before.
+            signal = event.signal
+            self._remember(self._newest, (signal.publisher_id, signal.event), signal.envelope)
+        return event
 
     # How it is done
 
@@ -282,6 +290,10 @@ class ResponderProtocol:
             return None
         return signal
 
+    def _repeat_awaited(self, now: float) -> None:
+        subscriptions = [announcement.id for _, announcement in self._following.subscriptions()]
+        self._answers.repeat_awaited(now, subscriptions)
+
     def _repeated(self, signal: Signal, envelope: Envelope) -> None:
         self.counters["repeated"] += 1
         is_awaited = envelope.wait is not None or signal.event == INITIALIZATION
@@ -291,26 +303,37 @@ class ResponderProtocol:
     def _introduced(self, reply: Introduced, now: float) -> None:
         announcement = reply.record.get(b"init")
         newest = None if reply.newest is None else self._decoded(reply.newest)
-        if not self._following.introduced(reply, None if newest is None else newest.seq, now) or announcement is None:
+        is_due = self._following.introduced(reply, newest and newest.envelope, now)
+        feed = self._following.feed(reply.publisher_id)
+        signal = None if announcement is None else self._decoded(announcement)
+        if feed is None or signal is None or signal.publisher_id != reply.publisher_id or signal.envelope is None:
             return
-        signal = self._decoded(announcement)
-        if signal is None or signal.envelope is None or signal.envelope.id in self._received:
-            return
-        if signal.publisher_id == reply.publisher_id and self.locked_id in (None, signal.publisher_id):
-            self._hand_out(signal, now)
+        if is_due:
+            self._hand_out_all([Arrival(signal, signal.envelope, 0)], now)
+        elif feed.is_introduced and feed.last == 0:
+            # The journal begins with it, unless the server has lost that part.
+            feed.retained = signal
 
     def _caught_up(self, request: CatchUp, reply: CaughtUp, now: float) -> None:
         feed = self._following.feed(request.publisher_id)
         if feed is None:
             return
-        arrivals = []
+        arrivals: list[Arrival] = []
         for data in reply.signals:
             signal = self._decoded(data)
             if signal is not None and signal.envelope is not None and signal.publisher_id == request.publisher_id:
                 arrivals.append(Arrival(signal, signal.envelope, len(data)))
-        passed, missed = feed.read(arrivals, is_whole=len(reply.signals) < request.count, now=now)
+        if not feed.is_introduced and any(each.envelope.seq > (feed.last or 0) for each in arrivals):
+            # It is back: first of all comes what it is up to.
+            self._following.woken(request.publisher_id, feed)
+            return
+        is_whole = len(reply.signals) < request.count
+        passed, missed = feed.read(arrivals, is_whole=is_whole, now=now)
         self._missed(request.publisher_id, missed)
         self._hand_out_all(passed, now)
+        retained, feed.retained = feed.retained, None if is_whole else feed.retained
+        if is_whole and retained is not None and retained.envelope is not None:
+            self._hand_out_all([Arrival(retained, retained.envelope, 0)], now)
 
     def _missed(self, publisher_id: str, count: int) -> None:
         if count:
@@ -330,7 +353,6 @@ class ResponderProtocol:
         if self.locked_id not in (None, signal.publisher_id) or self.locked_tag not in (None, signal.tag):
             self.counters["filtered"] += 1
             return
-        self._remember(self._newest, (signal.publisher_id, signal.event), envelope)
         self._events.append(SignalReceived(signal))
 
     def _answer(
@@ -351,7 +373,8 @@ class ResponderProtocol:
             return
         if response.event == INITIALIZATION:
             self._following.subscribed_to(response.publisher_id, envelope)
-        if self._answers.ttl is not None and self._beat_at == math.inf:
+        if self._answers.ttl is not None and (self._beat_at == math.inf or response.event == INITIALIZATION):
+            # Who has just come to know us may want proofs of life more often than others do.
             self._beat_at = now
 
     def _beaten(self, now: float) -> None:

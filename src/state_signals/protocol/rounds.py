@@ -112,11 +112,11 @@ class Round:
             self._end(responder_id, Report(outcome=MEMBER[MemberEvent.PRESENCE_EXPIRED]))
         return names
 
-    def expire(self, now: float, is_lost: Callable[[str], bool]) -> list[str]:
-        """Make those missing whose time is up, or lost if they are, and return their names."""
+    def expire(self, now: float, is_lost: Callable[[str, float], bool]) -> list[str]:
+        """Make those missing whose time is up, or lost if they were so since it began, and return their names."""
         ended = []
         for responder_id, what in list(self._due(now)):
-            lost = MemberEvent.PRESENCE_EXPIRED if is_lost(responder_id) else what
+            lost = MemberEvent.PRESENCE_EXPIRED if is_lost(responder_id, self.started) else what
             self._end(responder_id, Report(outcome=MEMBER[lost]))
             ended.append(responder_id)
         return ended

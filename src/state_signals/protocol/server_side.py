@@ -163,7 +163,7 @@ class ServerSide:
         self.registration.beat_soon()
 
     def responses_lost(self) -> None:
-        """Announce open rounds again: the server has lost answers."""
+        """Announce again what is not answered: the server has lost answers."""
         self._announces_again = True
 
     def reply_received(self, request: ExporterRequest, reply: ExporterReply, now: float) -> None:
@@ -253,10 +253,10 @@ class ServerSide:
         name = self.registration.publisher_id
         if not self.is_journaled:
             return Publish(name, publication.entry, is_journaled=False)
-        record = dict(publication.record)
-        if "info" in record:
+        record = {}
+        if publication.info is not None:
             # The announcement is kept as it is broadcast, for responders that come later.
-            record["init"] = publication.entry.data
+            record = {"info": publication.info(), "init": publication.entry.data}
         return Publish(
             name,
             publication.entry,
@@ -291,10 +291,16 @@ class ServerSide:
     def _claimed(self, reply: Claimed, now: float) -> None:
         self.registration.claimed(reply, now)
         if self.registration.is_held:
+            # What we have we want to keep.
+            self.wants_claim = True
             self.outgoing.resume(reply.head)
             if self.found is None:
                 self.found = reply
                 self._emit(ClaimHeld(found=b"info" in reply.record))
+            else:
+                # We were out of sight for so long that others took us for gone, or the server has lost data.
+                self._is_checked = False
+                self._announces_again = True
         else:
             self._check_owner()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -42,24 +43,22 @@ class ClusterTransport(BaseTransport):
     ) -> None:
         super().__init__(keys)
         self.address = cluster_address(cluster)
-        self._client = client
+        self._given = client
         self._make_client = make_client
         self._dialer = Dialer(cluster.node)
         self._topology = Topology(cluster.startup, cluster.remap)
         # Reentrant, because a signal handler may have something to say.
         self._learning = threading.RLock()
-        self._making = threading.RLock()
         self._commands: dict[Address, Commands] = {}
         self._is_closed = False
 
-    @property
+    @cached_property
     def client(self) -> Any:
         """A `redis.RedisCluster`: the user's, or one of our own, which connects when it is first asked for."""
-        with self._making:
-            if self._client is None and self._make_client is not None:
-                with explained("connect to the server", self.address):
-                    self._client = self._make_client()
-            return self._client
+        if self._make_client is None:
+            return self._given
+        with explained("connect to the server", self.address):
+            return self._make_client()
 
     def close(self) -> None:
         """Close the connections that are our own. Idempotent."""
@@ -67,8 +66,8 @@ class ClusterTransport(BaseTransport):
         for commands in tuple(self._commands.values()):
             commands.close(self._dialer.cut)
         self._dialer.cut()
-        if self._make_client is not None and self._client is not None:
-            self._client.close()
+        if self._make_client is not None and "client" in vars(self):
+            self.client.close()
 
     def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]:
         node = self._owner(batch.key, deadline)

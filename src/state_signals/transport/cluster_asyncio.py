@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -30,7 +31,7 @@ class AsyncClusterTransport(BaseTransport):
     ) -> None:
         super().__init__(keys)
         self.address = cluster_address(cluster)
-        self._client = client
+        self._given = client
         self._make_client = make_client
         self._dialer = Dialer(cluster.node)
         self._topology = Topology(cluster.startup, cluster.remap)
@@ -38,12 +39,10 @@ class AsyncClusterTransport(BaseTransport):
         self._commands: dict[Address, Commands] = {}
         self._is_closed = False
 
-    @property
+    @cached_property
     def client(self) -> Any:
         """A `redis.asyncio.RedisCluster`: the user's, or one of our own, made when it is first asked for."""
-        if self._client is None and self._make_client is not None:
-            self._client = self._make_client()
-        return self._client
+        return self._given if self._make_client is None else self._make_client()
 
     async def close(self) -> None:
         """Close the connections that are our own. Idempotent."""
@@ -51,14 +50,14 @@ class AsyncClusterTransport(BaseTransport):
         self._dialer.cut()
         for commands in tuple(self._commands.values()):
             await commands.close()
-        if self._make_client is not None and self._client is not None:
-            await self._client.aclose()
+        if self._make_client is not None and "client" in vars(self):
+            await self.client.aclose()
 
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]:
-        async with deadline(seconds):
-            node = await self._owner(batch.key, seconds)
-            with self._watched(node):
-                return await self._commands_to(node).execute(batch, seconds)
+        until = time.monotonic() + seconds
+        node = await self._owner(batch.key, until)
+        with self._watched(node):
+            return await self._commands_to(node).execute(batch, until - time.monotonic())
 
     async def _subscribe(self, channels: Sequence[str], seconds: float) -> Subscription:
         until = time.monotonic() + seconds
@@ -76,14 +75,15 @@ class AsyncClusterTransport(BaseTransport):
         raise failure
 
     async def _collect(self, key: str, after: bytes, seconds: float) -> Collection:
-        node = await self._owner(key, seconds)
+        until = time.monotonic() + seconds
+        node = await self._owner(key, until)
         with self._watched(node):
-            return self._collection(await self._dial(node, seconds), key, after, self._lost(node))
+            return self._collection(await self._dial(node, until - time.monotonic()), key, after, self._lost(node))
 
-    async def _owner(self, key: str, seconds: float) -> Address:
+    async def _owner(self, key: str, until: float) -> Address:
         if self._topology.is_stale:
-            async with self._learning:
-                await self._learn(time.monotonic() + seconds)
+            async with deadline(until - time.monotonic()), self._learning:
+                await self._learn(until)
         return self._topology.owner(key)
 
     async def _learn(self, until: float) -> None:

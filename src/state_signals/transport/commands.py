@@ -122,13 +122,15 @@ class Commands:
                 )
             )
         )
+        # Whoever comes from now on sees the exporter, before it has said anything.
+        names = (name,) if replies[1] == request.owner else ()
         return requests.Claimed(
             owner=replies[1],
             expires_in=max(0, replies[2]) / 1000,
             head=_head(replies[3]),
             record=_mapping(replies[4]),
             roster=_mapping(replies[5]),
-            server_time=(yield from self._time(self._keys.exporters)),
+            server_time=(yield from self._seen(self._keys.exporters, names)),
         )
 
     def _publish(self, request: requests.Publish) -> Steps:
@@ -299,8 +301,13 @@ class Commands:
         return _seconds(now)
 
     def _seen(self, key: str, names: tuple[str, ...]) -> Steps:
-        """Score names with the server's time. Not in one step: only a script could, and not everybody may run those."""
+        """Score names with the server's time, and return that.
+
+        Not in one step: only a script could, and not everybody may run those.
+        """
         now = yield from self._time(key)
+        if not names:
+            return now
         scores = [part for name in names for part in (now, name)]
         commands: tuple[Command, ...] = (
             ("ZADD", key, *scores),
@@ -308,6 +315,7 @@ class Commands:
             ("PEXPIRE", key, int(_FORGET_PRESENCE * 1000)),
         )
         _good((yield Batch(key, commands)))
+        return now
 
     def _append(self, journal: str, entry: Entry) -> Command:
         # The position as id: what comes after a signal can be found, and none can be written twice.

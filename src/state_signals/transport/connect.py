@@ -5,116 +5,193 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from state_signals.arguments import check_retention
 from state_signals.exceptions import InvalidArgument, InvalidType
+from state_signals.transport.base import TIMEOUT
 from state_signals.transport.keys import Keys
+from state_signals.transport.urls import FORMS, SCHEMES, parse_group, redacted
 
 if TYPE_CHECKING:
     from state_signals.transport.base import AsyncTransport, Transport
+    from state_signals.transport.settings import ClusterSettings
+    from state_signals.transport.urls import Group
 
 __all__ = ["async_transport", "redacted", "transport"]
 
-_SCHEMES = ("redis", "rediss", "unix", "memory")
+_OWN: dict[str, Any] = {
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
+    "protocol": 2,
+    # None, because `conn_timeout` counts them.
+    "retry": None,
+}
+"""How clients of our own are set up."""
 
-_TIMEOUT = 5.0
-"""Seconds after which a server that does not react counts as out of reach."""
 
-
-def transport(
-    client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None, retention: float
-) -> Transport:
+def transport(client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None) -> Transport:
     """Return the transport for threads; nothing is connected yet.
 
     Args:
-        client: a `redis.Redis` of the user's, used but never closed; wins over host and port.
-        url: `redis://`, `rediss://`, `unix://` or `memory://`; wins over host and port.
+        client: a `redis.Redis` (also one that asks Sentinels for its master) or `redis.RedisCluster` of the user's,
+            used but never closed; wins over host and port.
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `rediss+sentinel://`, `redis+cluster://`,
+            `rediss+cluster://` or `memory://`; wins over host and port.
         host: where, if neither client nor url is given.
         port: where, if neither client nor url is given.
         namespace: scope on a shared server.
-        retention: seconds after which an exporter's keys expire when it no longer does anything.
 
     Raises:
         InvalidType, InvalidArgument: for anything that cannot be a server.
     """
     keys = Keys(namespace)
-    check_retention(retention)
-    memory_name = _memory_name(client, url)
-    if memory_name is not None:
+    scheme, rest = _checked(client, url)
+    if scheme == "memory":
         from state_signals.transport.memory import MemoryTransport  # noqa: PLC0415 - only what is used is imported
 
-        return MemoryTransport(memory_name, keys)
-    import redis  # noqa: PLC0415
+        return MemoryTransport(rest, keys)
+    import redis.sentinel  # noqa: PLC0415
 
+    if isinstance(client, redis.RedisCluster) or scheme.endswith("+cluster"):
+        from state_signals.transport.cluster import ClusterTransport  # noqa: PLC0415
+
+        if client is not None:
+            from state_signals.transport.settings import cluster_settings  # noqa: PLC0415
+
+            return ClusterTransport(cluster_settings(client), keys, client=client)
+        settings, make = _new_cluster(redis, url or "")
+        return ClusterTransport(settings, keys, make_client=make)
     from state_signals.transport.redis import RedisTransport  # noqa: PLC0415
 
-    used = client if client is not None else _new_client(redis.Redis, url, host, port)
-    if not isinstance(used, redis.Redis):
-        raise InvalidType(f"existing_redis_conn must be a redis.Redis, not {_kind(client)}")
-    return RedisTransport(used, keys, is_ours=client is None, retention=retention)
+    used = client if client is not None else _new_client(redis, url, host, port)
+    _check_client(used, redis)
+    return RedisTransport(used, keys, is_ours=client is None)
 
 
 def async_transport(
-    client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None, retention: float
+    client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None
 ) -> AsyncTransport:
     """Return the transport for asyncio; nothing is connected yet. Arguments and errors as in `transport`."""
     keys = Keys(namespace)
-    check_retention(retention)
-    memory_name = _memory_name(client, url)
-    if memory_name is not None:
+    scheme, rest = _checked(client, url)
+    if scheme == "memory":
         from state_signals.transport.memory import AsyncMemoryTransport  # noqa: PLC0415
 
-        return AsyncMemoryTransport(memory_name, keys)
-    import redis.asyncio  # noqa: PLC0415
+        return AsyncMemoryTransport(rest, keys)
+    import redis.asyncio.sentinel  # noqa: PLC0415
 
+    if isinstance(client, redis.asyncio.RedisCluster) or scheme.endswith("+cluster"):
+        from state_signals.transport.cluster_asyncio import AsyncClusterTransport  # noqa: PLC0415
+
+        if client is not None:
+            from state_signals.transport.settings import cluster_settings  # noqa: PLC0415
+
+            return AsyncClusterTransport(cluster_settings(client), keys, client=client)
+        settings, make = _new_cluster(redis.asyncio, url or "")
+        return AsyncClusterTransport(settings, keys, make_client=make)
     from state_signals.transport.redis_asyncio import AsyncRedisTransport  # noqa: PLC0415
 
-    used = client if client is not None else _new_client(redis.asyncio.Redis, url, host, port)
-    if not isinstance(used, redis.asyncio.Redis):
-        raise InvalidType(f"existing_redis_conn must be a redis.asyncio.Redis, not {_kind(client)}")
-    return AsyncRedisTransport(used, keys, is_ours=client is None, retention=retention)
+    used = client if client is not None else _new_client(redis.asyncio, url, host, port)
+    _check_client(used, redis.asyncio)
+    return AsyncRedisTransport(used, keys, is_ours=client is None)
 
 
-def redacted(url: str) -> str:
-    """Return a URL fit to be shown: without its password."""
-    place, _, query = url.partition("?")
-    scheme, separator, rest = place.partition("://")
-    credentials, at, after = rest.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{after}{'?...' if query else ''}"
-
-
-def _memory_name(client: Any, url: str | None) -> str | None:
-    """Check what is given; return the hub's name if it is a memory:// URL."""
+def _checked(client: Any, url: str | None) -> tuple[str, str]:
+    """Check what is given; return the URL's scheme and what follows, both empty without one."""
     if url is None:
-        return None
+        return "", ""
     if client is not None:
         raise InvalidArgument("give either url or existing_redis_conn, not both")
     if not isinstance(url, str):
         raise InvalidType(f"url must be str, not {_kind(url)}")
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
-        raise InvalidArgument(
-            f"url must be redis://[user:password@]host[:port][/db], rediss://..., unix:///path or memory://name, "
-            f"not {redacted(url)!r:.200}"
-        )
-    return rest if scheme == "memory" else None
+    if not separator or scheme not in SCHEMES:
+        raise InvalidArgument(f"url must be {FORMS}, not {redacted(url)!r:.200}")
+    return scheme, rest
 
 
-def _new_client(kind: Any, url: str | None, host: str, port: int) -> Any:
-    # RESP2, because a subscription is read alike on every server then. No retries, because `conn_timeout` counts them.
-    settings = {"socket_timeout": _TIMEOUT, "socket_connect_timeout": _TIMEOUT, "protocol": 2, "retry": None}
+def _check_client(client: Any, module: Any) -> None:
+    if not isinstance(client, module.Redis):
+        name = module.__name__
+        raise InvalidType(f"existing_redis_conn must be a {name}.Redis, not {_kind(client)}; or a {name}.RedisCluster")
+    pool = client.connection_pool
+    if isinstance(pool, module.sentinel.SentinelConnectionPool) and not pool.is_master:
+        raise InvalidArgument("existing_redis_conn is for replicas, which take no signals: use Sentinel.master_for")
+
+
+def _new_client(module: Any, url: str | None, host: str, port: int) -> Any:
+    """Return a client of `redis` or `redis.asyncio`."""
     if url is None:
         if not isinstance(host, str) or not host:
             raise InvalidType(f"redis_host must be a host name, not {host!r:.80}")
-        return kind(host=host, port=_port(port), **settings)
+        return module.Redis(host=host, port=_port(port), **_OWN)
+    if "+sentinel" not in url.partition("://")[0]:
+        client = _from_url(module, url)
+        _check_options(url, client.connection_pool)
+        return client
+    from state_signals.transport.sentinels import at_master  # noqa: PLC0415
+
+    group = _group(url)
+    options = {**group.options, **_tls(group), **_OWN}
+    of_sentinels = {**group.sentinel_options, **_tls(group), **_OWN}
+    pools = module.sentinel.Sentinel(group.addresses, sentinel_kwargs=of_sentinels, **options)
+    client = pools.master_for(group.service)
+    _check_options(
+        url, at_master(client.connection_pool, module.connection.Connection, module.connection.SSLConnection)
+    )
+    return client
+
+
+def _from_url(module: Any, url: str) -> Any:
     try:
         _ = urlsplit(url).port
-        return kind.from_url(url, **settings)
+        return module.Redis.from_url(url, **_OWN)
     except ValueError:
         # Not what urllib says: that may quote a piece of a password with a slash in it.
         raise InvalidArgument(
             f"url {redacted(url)!r:.200} cannot be used: port and database must be numbers, and what is special in a "
             f"password must be percent-encoded"
+        ) from None
+
+
+def _new_cluster(module: Any, url: str) -> tuple[ClusterSettings, Any]:
+    """Return how to connect to a Cluster, and what makes a client for it."""
+    from state_signals.transport.settings import ClusterSettings, Settings  # noqa: PLC0415
+
+    group = _group(url)
+    options = dict(group.options)
+    most = options.pop("max_connections", 2**31)
+    settings = Settings(
+        module.connection.SSLConnection if group.is_tls else module.connection.Connection, options, most
+    )
+    _check_options(url, settings)
+
+    def make() -> Any:
+        nodes = [module.cluster.ClusterNode(*address) for address in group.addresses]
+        return module.RedisCluster(startup_nodes=nodes, **group.options, **_tls(group), **_OWN)
+
+    return ClusterSettings(settings, group.addresses), make
+
+
+def _group(url: str) -> Group:
+    from redis.connection import parse_url  # noqa: PLC0415
+
+    return parse_group(url, parse_url)
+
+
+def _tls(group: Group) -> dict[str, Any]:
+    return {"ssl": True} if group.is_tls else {}
+
+
+def _check_options(url: str, source: Any) -> None:
+    """Make redis-py look at the options now, instead of when it connects."""
+    from redis import RedisError  # noqa: PLC0415
+
+    from state_signals.transport.settings import make_connection  # noqa: PLC0415
+
+    try:
+        make_connection(source, TIMEOUT)
+    except (TypeError, ValueError, RedisError) as error:
+        raise InvalidArgument(
+            f"url {redacted(url)!r:.200} cannot be used: redis-py refuses an option: {error}"
         ) from None
 
 

@@ -45,7 +45,7 @@ class deadline:  # noqa: N801 - it is used as asyncio.timeout is
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036 - they are passed on
         try:
             await self._timeout.__aexit__(*error)
         except TimeoutError:
@@ -112,12 +112,12 @@ class Line:
 
     def cut(self) -> None:
         """End what another task is waiting for here."""
-        self._writer.close()
+        # Not close(): that waits until everything is sent, which the server may never take.
+        self._writer.transport.abort()
 
     async def close(self) -> None:
         """Close the connection. Idempotent."""
-        # What was not sent yet is not worth waiting for: the server may never take it.
-        self._writer.transport.abort()
+        self.cut()
         await self._connection.disconnect(nowait=True)
         self._closed(self)
 

@@ -239,13 +239,11 @@ class BaseTransport(ABC):
 
     async def subscribe(self, channels: Sequence[str], timeout: float = TIMEOUT) -> Subscription:
         with explained(f"subscribe to {', '.join(channels)}", self.address):
-            async with deadline(timeout):
-                return await self._subscribe(channels, timeout)
+            return await self._subscribe(channels, timeout)
 
     async def collect(self, key: str, after: bytes, timeout: float = TIMEOUT) -> Collection:
         with explained("collect responses", self.address):
-            async with deadline(timeout):
-                return await self._collect(key, after, timeout)
+            return await self._collect(key, after, timeout)
 
     @abstractmethod
     async def close(self) -> None:
@@ -301,7 +299,8 @@ class AsyncRedisTransport(BaseTransport):
         return await self._commands.execute(batch, seconds)
 
     async def _subscribe(self, channels: Sequence[str], seconds: float) -> Subscription:
-        return await self._subscription(await self._dialer.dial(seconds), channels, _nobody)
+        async with deadline(seconds):
+            return await self._subscription(await self._dialer.dial(seconds), channels, _nobody)
 
     async def _collect(self, key: str, after: bytes, seconds: float) -> Collection:
         return self._collection(await self._dialer.dial(seconds), key, after, _nobody)

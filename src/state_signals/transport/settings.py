@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Address", "ClusterSettings", "Settings", "cluster_address", "make_connection", "server_address"]
+__all__ = [
+    "Address",
+    "ClusterSettings",
+    "Settings",
+    "cluster_address",
+    "cluster_settings",
+    "make_connection",
+    "server_address",
+]
 
 Address = tuple[str, int]
 
@@ -69,6 +77,22 @@ def make_connection(source: Any, seconds: float, **where: Any) -> Any:
     kept = {name: value for name, value in source.connection_kwargs.items() if name not in _OURS}
     timeouts = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
     return source.connection_class(**{**kept, **where, **timeouts, "protocol": 2})
+
+
+def cluster_settings(client: Any) -> ClusterSettings:
+    """Return how a `RedisCluster` of redis-py or of its asyncio, which is the user's, connects."""
+    manager = client.nodes_manager
+    nodes = [*client.get_nodes(), *manager.startup_nodes.values()]
+    # With asyncio a node makes its connections by itself, without a pool.
+    source = (
+        nodes[0] if hasattr(nodes[0], "connection_class") else client.get_redis_connection(nodes[0]).connection_pool
+    )
+    # redis-py's own, which makes replicas answer for their masters.
+    kept = {name: value for name, value in source.connection_kwargs.items() if name != "redis_connect_func"}
+    startup = tuple(dict.fromkeys((node.host, int(node.port)) for node in nodes))
+    return ClusterSettings(
+        Settings(source.connection_class, kept, source.max_connections), startup, manager.address_remap
+    )
 
 
 def server_address(source: Any) -> str:

@@ -1,0 +1,56 @@
+"""How the trace shows what goes over the wire: short enough to be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+__all__ = ["Shown"]
+
+_LONGEST = 60
+
+
+class Shown:
+    """Something that is shown when, and only if, somebody looks."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: Any) -> None:
+        self._what = what
+
+    def __str__(self) -> str:
+        return _show(self._what)
+
+
+def _show(what: Any) -> str:
+    if isinstance(what, bytes):
+        return _message(what)
+    if isinstance(what, tuple | list):
+        return "[" + ", ".join(map(_show, what)) + "]"
+    if isinstance(what, dict):
+        return "{" + ", ".join(f"{_show(key)}: {_show(value)}" for key, value in what.items()) + "}"
+    if type(what).__name__ == "Signal":
+        return f"<{what.event} {what.seq} {str(what.id)[:6]} of {what.publisher_id}{' AGAIN' * what.redelivered}>"
+    if dataclasses.is_dataclass(what):
+        facts = ((each.name, getattr(what, each.name)) for each in dataclasses.fields(what))
+        shown = (f"{name}={_show(value)}" for name, value in facts if value not in ((), {}, None))
+        return f"{type(what).__name__}({', '.join(shown)})"
+    if isinstance(what, str) and len(what) == 32:
+        return what[:6]
+    return str(what)[:200]
+
+
+def _message(data: bytes) -> str:
+    text = data.decode(errors="replace")
+    try:
+        message = json.loads(data)
+        envelope = (message.get("metadata") or {}).get("_state_signals", {})
+        if "responder_id" in message:
+            facts = {name: message[name] for name in ("ras", "state", "again", "ttl") if name in message}
+            about = f"{message['event']} {str(message.get('signal_id'))[:6]} of {message['publisher_id']}"
+            return f"<{message['responder_id']} answers {about} {facts}>"
+        again = " AGAIN" * ("redelivered" in envelope)
+        return f"<{message['event']} {envelope.get('seq')} {envelope.get('id', '')[:6]}{again}>"
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
