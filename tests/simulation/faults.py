@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation.parties import Exporter, ExporterPlan, Responder, ResponderPlan, Scene
 from state_signals.transport.base import Batch
+from tests.simulation.parties import Exporter, ExporterPlan, Responder, ResponderPlan, Scene
 from tests.simulation.server import Network
 from tests.simulation.world import Process, World
 

@@ -6,10 +6,10 @@ import json
 import math
 from typing import Any
 
+from state_signals.transport.base import Batch
 from tests.simulation.parties import EVENTS, Backoff, Scene
 from tests.simulation.server import Line, Unreachable
 from tests.simulation.world import Bell, Process, Violation
-from state_signals.transport.base import Batch
 
 __all__ = ["ExporterV1", "ResponderV1"]
 
