@@ -20,6 +20,7 @@ import redis
 import state_signals
 import state_signals.asyncio
 from state_signals import Signal
+from state_signals.transport.base import Batch
 from state_signals.transport.keys import Keys
 from state_signals.transport.memory import MemoryTransport
 
@@ -206,7 +207,7 @@ class Wire:
         self.keys = Keys(namespace)
         self._memory = MemoryTransport(url.removeprefix("memory://"), self.keys) if url.startswith("memory") else None
         if self._memory:
-            self._inboxes = [self._memory.listen_for_signals(), self._memory.listen_for_responses()]
+            self._inboxes = [self._memory.subscribe([name]) for name in (self.keys.signals, self.keys.responses)]
         else:
             self.client = redis.Redis.from_url(url)
             self._pubsub = self.client.pubsub(ignore_subscribe_messages=True)
@@ -229,28 +230,30 @@ class Wire:
 
     def say_signal(self, data: bytes) -> None:
         if self._memory:
-            self._memory.broadcast("", data)
+            self._memory.execute(Batch("", (("PUBLISH", self.keys.signals, data),)))
         else:
             self.client.publish(self.keys.signals, data)
 
     def say_response(self, data: bytes) -> None:
         """Publish on the version 1 channel."""
         if self._memory:
-            self._memory.answer(data, None)
+            self._memory.execute(Batch("", (("PUBLISH", self.keys.responses, data),)))
         else:
             self.client.publish(self.keys.responses, data)
 
     def say_to_stream(self, publisher_id: str, data: bytes) -> None:
         """Append to the stream of responses to an exporter."""
         if self._memory:
-            self._memory.answer(data, self.keys.reply(publisher_id))
+            key = self.keys.reply(publisher_id)
+            self._memory.execute(Batch(key, (("XADD", key, "NOMKSTREAM", "*", "r", data),)))
         else:
             self.client.xadd(self.keys.reply(publisher_id), {"r": data}, nomkstream=True)
 
     def stored(self) -> Iterable[str]:
         """The keys that are stored."""
         if self._memory:
-            return [place for place in self._memory._hub._mailboxes if place.startswith("state-signals:")]
+            hub = self._memory._open_hub()
+            return [key.decode() for key in hub._keyspace._data if hub._keyspace._live(key) is not None]
         names: Any = self.client.keys("*")
         return [name.decode() for name in names]
 
