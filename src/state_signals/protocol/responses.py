@@ -117,12 +117,12 @@ class Responses:
             known = this is not None or response.event in legal_events
         else:
             this = self._rounds.get(response.signal_id)
-            if self._event_of(response.signal_id) == response.event:
+            known = self._event_of(response.signal_id) == response.event
+            if known:
                 self.speaks_v2(responder_id)
-            if response.signal_id in self._not_awaited or response.signal_id in self._unawaited:
+            if known and (response.signal_id in self._not_awaited or response.signal_id in self._unawaited):
                 self._counters["not-awaited"] += 1
                 return
-            known = self._event_of(response.signal_id) == response.event
         if not known:
             self._unknown(response)
         elif response.ras is None:
