@@ -674,8 +674,15 @@ class Responder(Party):
             self.core.message_received(data, self.now)
         if not arrived:
             self.core.handle_timeout(self.now)
+            self._check_for_rest()
         if self.core.next_upkeep() <= self.now:
             self.bell.ring()
+
+    def _check_for_rest(self) -> None:
+        """What is due does not stay so, once it was done."""
+        due = self.core.next_deadline()
+        if due <= self.now and self.is_up and self.core.next_query(self.now) is None:
+            raise Violation(f"{self.name} is in a busy loop: nothing is to be done, and still due")
 
     # What the user does
 

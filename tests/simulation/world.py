@@ -20,6 +20,10 @@ EPOCH = 1_700_000_000.0
 """What the wall clocks show when a world begins."""
 
 
+_BUSY_FOR, _MOST_STEPS = 0.01, 50_000
+"""Seconds in which so many steps are a busy loop."""
+
+
 class Violation(AssertionError):
     """A guarantee is broken."""
 
@@ -85,9 +89,14 @@ class World:
 
     def run(self, until: float) -> None:
         """Let time pass."""
-        queue = self._queue
+        queue, moment, steps = self._queue, self.now, 0
         while queue and queue[0][0] <= until:
             self.now, _, call, arguments = heapq.heappop(queue)
+            steps = steps + 1 if self.now < moment + _BUSY_FOR else 0
+            if steps == 0:
+                moment = self.now
+            elif steps > _MOST_STEPS:
+                raise Violation(f"somebody is in a busy loop at {self.now:.4f}")
             call(*arguments)
         self.now = until
 

@@ -83,8 +83,8 @@ class Feed:
 
     @property
     def wanted_at(self) -> float:
-        """When the journal is to be read; infinite: not at all."""
-        return self._wanted_at
+        """When the journal is to be read; infinite: not at all, or not before it is known where to begin."""
+        return math.inf if self.last is None or not self.is_journaled else self._wanted_at
 
     @property
     def look_at(self) -> float:

@@ -61,7 +61,7 @@ class Following:
             if now >= moment:
                 return Introduce(publisher_id)
         for publisher_id, feed in self._feeds.items():
-            if feed.is_journaled and feed.last is not None and now >= feed.wanted_at:
+            if now >= feed.wanted_at:
                 return CatchUp(publisher_id, feed.reads_after, _PAGE)
         return None
 
@@ -71,7 +71,7 @@ class Following:
             return math.inf
         if self._must_discover:
             return -math.inf
-        moments = (min(feed.wanted_at, feed.look_at) for feed in self._feeds.values() if feed.is_journaled)
+        moments = (min(feed.wanted_at, feed.look_at) for feed in self._feeds.values())
         return min(*self._to_introduce.values(), *moments, math.inf, math.inf)
 
     def look(self, now: float) -> None:
