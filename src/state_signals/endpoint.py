@@ -49,7 +49,7 @@ from state_signals.protocol.events import (
     SignalsMissed,
     SignalUnsent,
 )
-from state_signals.protocol.exporter import ExporterProtocol
+from state_signals.protocol.exporter import TIME_TO_SEND, ExporterProtocol
 from state_signals.protocol.responder import ResponderProtocol
 from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult
@@ -240,9 +240,9 @@ class ExporterEndpoint(Endpoint):
         return self._core.claim_ttl + (CLAIM_TIMEOUT if self._conn_timeout is None else self._conn_timeout)
 
     def _until(self, timeout: object) -> float:
-        """Return when a call with this timeout has to end; infinite: never."""
+        """Return when a call with this timeout has to end, its signal being sent; infinite: never."""
         limit = seconds("timeout", timeout)
-        return math.inf if limit is None else time.monotonic() + limit
+        return math.inf if limit is None else time.monotonic() + max(limit, TIME_TO_SEND)
 
     def _raise_for(self, news: object, why: TransportError | None) -> None:
         """Raise what ends a wait without the result that is waited for."""

@@ -32,10 +32,13 @@ from state_signals.protocol.server_side import Facts, ServerSide
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
 from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked, Release
 
-__all__ = ["ANNOUNCE_INTERVAL", "ExporterProtocol"]
+__all__ = ["ANNOUNCE_INTERVAL", "TIME_TO_SEND", "ExporterProtocol"]
 
 ANNOUNCE_INTERVAL = 1.0
 """Seconds between the announcements of a periodic initialization (version 1 behaviour)."""
+
+TIME_TO_SEND = 0.03
+"""Seconds that a signal has to reach the server, at the least: a timeout of 0 says that nobody is waited for."""
 
 _CLAIM_TTL = 15.0
 """Seconds that the claim of an exporter without presence is good for."""
@@ -149,7 +152,7 @@ class ExporterProtocol:
         wait = seconds("timeout", timeout)
         deadline = None if wait is None else now + wait
         following = self._next_state(ExporterAction.INITIALIZE)
-        announcement = self._announce(events, tag, sent, deadline)
+        announcement = self._announce(events, tag, sent, None if wait is None else now + max(wait, TIME_TO_SEND))
         self.state = following
         self.tag = tag
         self.legal_events = events
@@ -204,7 +207,7 @@ class ExporterProtocol:
         publication = self._publication(
             event, sample, tag, metadata, wait=(float("inf") if limit is None else limit) if awaits else None, sent=sent
         )
-        publication.deadline = None if limit is None else now + limit
+        publication.deadline = None if limit is None else now + max(limit, TIME_TO_SEND)
         self._server.outgoing.add(publication)
         self.state = following
         roster = self.subs if self.state is ExporterState.INITIALIZED else set()

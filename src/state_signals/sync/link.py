@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -74,13 +75,19 @@ class Link(Upkeep):
         self._outage = outage
         self._changed = changed
         self._backoff = Backoff()
+        self._has_begun = threading.Lock()
         self._under_way = 0
         self._is_under_way = False
 
     def begin(self) -> None:
-        """Start our own thread, if that was not done."""
-        if self.ident is None:
+        """Start our own thread, if that was not done; whoever else may be about to."""
+        if not self._has_begun.acquire(blocking=False):
+            return
+        try:
             self.start()
+        except BaseException:
+            self._has_begun.release()
+            raise
 
     def pump(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
         """Carry out what the core asks for, until the time `until` at the latest; it goes on in the background then.

@@ -111,6 +111,8 @@ class SignalResponder(ResponderEndpoint):
             lambda: None,
         )
         self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # Whether there is nothing left to say: until then the connections are needed.
+        self._has_left = False
         self._inbox: Inbox | None = None
         try:
             self._connect()
@@ -204,7 +206,10 @@ class SignalResponder(ResponderEndpoint):
             return
         self._stop()
         if not was_closed:
-            self._leave()
+            try:
+                self._leave()
+            finally:
+                self._has_left = True
         if self._reader != threading.get_ident():
             self._release()
         # Else a signal handler has interrupted our own receive(): listen() releases when that returns.
@@ -367,6 +372,6 @@ class SignalResponder(ResponderEndpoint):
 
     def _release(self) -> None:
         with self._reading:
-            if self._closed:
+            if self._has_left:
                 self._disconnect()
                 self._transport.close()
