@@ -3,10 +3,9 @@
 What is broadcast is the fast path. Its positions (`seq`) show when something is missing; then the journal is read from
 there, and what is broadcast meanwhile is held back, or dropped if it is much: the journal has it.
 
-A server that lost its connection to us may have lost data, too, and an exporter that has died since cannot put it
-back: whoever resumes it gives the same positions to other signals. So after each outage the journal has to show that
-it still holds the signal that was handed out last. If it holds another one there, it is read from its beginning, and
-what was sent after that last one is new.
+A server may have lost data, too, and an exporter that has died since cannot put it back: whoever resumes it gives the
+same positions to other signals. So each look into the journal begins with the signal that was handed out last. If the
+journal holds another one there, it is read from its beginning, and what was sent after that last one is new.
 """
 
 from __future__ import annotations
@@ -93,16 +92,16 @@ class Feed:
 
     @property
     def reads_after(self) -> int:
-        """The position to read after; it includes the last one if that may have become another."""
+        """The position to read after; the last one is read again, for it may have become another."""
         last = self.last or 0
-        return last - 1 if self._is_doubtful and last and self._last_id is not None else last
+        return last - 1 if last and self._last_id is not None else last
 
     def want(self, now: float) -> None:
         """Have the journal read."""
         self._wanted_at = min(self._wanted_at, now)
 
     def doubt(self, now: float) -> None:
-        """Have the journal compared: the server may have lost data."""
+        """Have the journal read before anything else is handed out: the server may have lost data."""
         self._is_doubtful = self._last_id is not None
         self._gap_since = None
         self.want(now)
@@ -155,7 +154,7 @@ class Feed:
         `is_whole` says that the journal holds no more.
         """
         self._wanted_at = math.inf
-        if self._is_doubtful and not self._is_the_same(arrivals):
+        if not self._is_the_same(arrivals):
             return self._anew_or_wait(arrivals, now)
         before = self.last
         passed, missed = self._new(arrivals)
@@ -202,6 +201,7 @@ class Feed:
         """The journal ends before that, or has become another. In the first case its exporter may put things right."""
         is_behind = all(each.envelope.seq < (self.last or 0) for each in arrivals)
         if is_behind and self.has_patience(now):
+            self._is_doubtful = True
             self._wanted_at = now + LOOK_AGAIN
             return [], 0
         passed: list[Arrival] = []
@@ -244,7 +244,7 @@ class Feed:
             return 0
         seq = first.envelope.seq
         missed = 0 if self.last is None else seq - self.last - 1
-        self.last = seq - 1
+        self.last, self._last_id = seq - 1, None
         return missed
 
     def _hold(self, arrival: Arrival) -> None:
