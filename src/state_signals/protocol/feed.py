@@ -191,11 +191,12 @@ class Feed:
         """Whether the journal can be gone on with: it holds what was handed out last, or was cut off after that."""
         last = self.last or 0
         found = next((each for each in arrivals if each.envelope.seq >= last), None)
-        if self._last_id is None or (
+        is_the_same = self._last_id is None or (
             found is not None and (found.envelope.seq > last or found.envelope.id == self._last_id)
-        ):
+        )
+        if is_the_same:
             self._is_doubtful = False
-        return not self._is_doubtful
+        return is_the_same
 
     def _anew_or_wait(self, arrivals: list[Arrival], now: float) -> tuple[list[Arrival], int]:
         """The journal ends before that, or has become another. In the first case its exporter may put things right."""
