@@ -131,8 +131,13 @@ class Responses:
             self._late(response)
         elif this.answered(responder_id, response.ras, response.message, response.took, now):
             self._tell(this, [responder_id], now)
+        elif responder_id not in this.reports:
+            self._counters["not-in-roster"] += 1
+        elif this.reports[responder_id].ras is None:
+            # It was given up before, while others are still waited for.
+            self._late(response)
         else:
-            self._counters["repeated" if responder_id in this.reports else "not-in-roster"] += 1
+            self._counters["repeated"] += 1
 
     def progress(self, response: WireResponse, now: float) -> None:
         """Take a report that is no answer yet."""
