@@ -12,7 +12,7 @@ from state_signals.messages import Envelope, Signal
 from state_signals.protocol.events import ClaimHeld, RoundCompleted, SignalSent
 from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.protocol.responder import ResponderProtocol
-from state_signals.requests import CatchUp, ShowPresence
+from state_signals.requests import CatchUp, Publish, ShowPresence
 from state_signals.results import PublishResult
 from state_signals.transport.base import Batch
 from state_signals.transport.commands import Commands
@@ -78,6 +78,7 @@ class Server:
     Attributes:
         now: our time, as the server will have it.
         refuses: by kind of request: the kind of refusal and its text.
+        lets_broadcast: whether a signal without a journal is taken even where others are refused.
         broadcast: all signals that were broadcast.
         redelivered: all signals that one responder got again.
         responses: all responses on the version 1 channel.
@@ -86,6 +87,7 @@ class Server:
     def __init__(self) -> None:
         self.now = 0.0
         self.refuses: dict[type, tuple[str, str]] = {}
+        self.lets_broadcast = False
         self.broadcast: list[bytes] = []
         self.redelivered: list[tuple[str, bytes]] = []
         self.responses: list[bytes] = []
@@ -114,7 +116,8 @@ class Server:
         while (request := ask(now, **options)) is not None:
             done.append(request)
             assert len(done) < 500, f"there is no end to it: {done[-3:]}"
-            if type(request) in self.refuses:
+            is_let = self.lets_broadcast and isinstance(request, Publish) and not request.is_journaled
+            if type(request) in self.refuses and not is_let:
                 core.request_refused(request, *self.refuses[type(request)], now)
             else:
                 core.reply_received(request, self.carry_out(request), now)

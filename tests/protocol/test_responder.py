@@ -30,10 +30,6 @@ def envelope(signal_id=ID, *, seq=1, reply: str | None = REPLY) -> Envelope:
     return Envelope(id=signal_id, seq=seq, sent=0.0, reply=reply, wait=math.inf)
 
 
-def events(core: Responder) -> list[Any]:
-    return list(iter(core.next_event, None))
-
-
 def received(core: Responder, data: bytes, now: float = 0.0) -> Signal:
     """Give it a signal that it takes, and return what its user gets."""
     core.message_received(data, now)

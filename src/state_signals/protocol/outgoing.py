@@ -13,11 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from state_signals.codec import decode_signal, encode_signal
+from state_signals.exceptions import MalformedMessage
 from state_signals.limits import Limits
 from state_signals.messages import Envelope, Signal
 from state_signals.requests import Entry
 
 __all__ = ["Outgoing", "Publication", "broadcast_again"]
+
+_ROOM = 128
+"""Bytes by which a signal may grow when it goes out once more."""
+
+_LARGEST_SEQ = 10**18
 
 
 @dataclass(slots=True)
@@ -53,10 +59,24 @@ class Publication:
         envelope = None if self.envelope is None else replace(self.envelope, seq=seq, redelivered=redelivered)
         return Entry(seq, encode_signal(self.signal, envelope, limits=limits))
 
+    def check_room(self, limits: Limits) -> None:
+        """Refuse a signal that would be too large in any of the forms in which it may have to go out.
+
+        Raises:
+            MessageTooLarge: and says by how much.
+        """
+        if self.envelope is not None:
+            envelope = replace(self.envelope, seq=_LARGEST_SEQ, journal=False, again=True, redelivered=True)
+            encode_signal(self.signal, envelope, limits=limits)
+
 
 def broadcast_again(data: bytes, limits: Limits) -> bytes:
     """Return a signal of ours as it is broadcast once more."""
-    signal = decode_signal(data, limits=limits)
+    try:
+        signal = decode_signal(data, limits=limits)
+    except MalformedMessage:
+        # What was found beside the journal may be anybody's.
+        return data
     envelope = signal.envelope
     return data if envelope is None else encode_signal(signal, replace(envelope, again=True), limits=limits)
 
@@ -88,6 +108,8 @@ class Outgoing:
             InvalidType, InvalidArgument, MessageTooLarge: if it cannot be sent; it is not queued then.
         """
         publication.entry = publication.encode(self.head + len(self._queue) + 1, self._limits)
+        if len(publication.entry.data) > self._limits.max_payload - _ROOM:
+            publication.check_room(self._limits)
         self._queue.append(publication)
 
     def first(self) -> Publication | None:
@@ -124,6 +146,7 @@ class Outgoing:
                 publication.envelope = replace(publication.envelope, journal=False)
                 publication.entry = Entry(0, b"")
         self._taken.clear()
+        self._bytes_taken = 0
 
     def withdraw(self, signal_id: str) -> None:
         """Give a signal up."""

@@ -52,7 +52,7 @@ def read_member(data: bytes) -> Member:
             speaks_v2=facts.get("v") == 2,
             is_expected=facts.get("expected") is True,
         )
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, RecursionError, OverflowError):
         return Member()
 
 
@@ -95,15 +95,19 @@ def read_record(fields: Mapping[bytes, bytes]) -> Record | None:
             process_name=str(facts["process_name"]),
             runner_host=str(facts["runner_host"]),
             events=None if events is None or b"init" not in fields else [str(event) for event in events],
-            tag=facts.get("tag"),
-            announcement=facts.get("announcement"),
+            tag=_text(facts.get("tag")),
+            announcement=_text(facts.get("announcement")),
             ttl=None if facts.get("ttl") is None else float(facts["ttl"]),
             began=None if facts.get("began") is None else float(facts["began"]),
             position=fields.get(b"position"),
         )
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
     return record
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 @dataclass(slots=True)
