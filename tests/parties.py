@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import threading
 import time
 import uuid
@@ -20,7 +21,8 @@ import redis
 import state_signals
 import state_signals.asyncio
 from state_signals import Signal
-from state_signals.transport.base import Batch
+from state_signals.transport.base import Batch, Refusal
+from state_signals.transport.connect import transport
 from state_signals.transport.keys import Keys
 from state_signals.transport.memory import MemoryTransport
 
@@ -32,7 +34,8 @@ DEADLINE = 20.0
 EVENTS = ["start", "stop", "benchmark-start", "benchmark-stop"]
 
 _BLOCKING = frozenset(
-    ("initialize", "initialize_and_wait", "publish_signal", "shutdown", "close", "respond", "srespond", "run")
+    ("initialize", "initialize_and_wait", "publish_signal", "shutdown", "close")
+    + ("respond", "srespond", "working", "run")
 )
 
 
@@ -126,6 +129,20 @@ class Heard:
             self._signals.put_nowait(signal)
 
 
+class _Silent:
+    """What a party that has died says at its end."""
+
+    def __init__(self, subject: Any, *, is_async: bool) -> None:
+        self._subject = subject
+        self._is_async = is_async
+
+    def leave(self) -> Any:
+        return self._subject._link.stop()
+
+    def say_nothing(self, *_: object) -> Any:
+        return asyncio.sleep(0) if self._is_async else None
+
+
 class Parties:
     """Makes exporters and responders of one shell on one transport, and ends them."""
 
@@ -139,6 +156,17 @@ class Parties:
     async def exporter(self, name: str = "fio", **options: Any) -> Any:
         """Return a connected exporter."""
         return await self._make("SignalExporter", name, **options)
+
+    async def resumed(self, publisher_id: str, **options: Any) -> Any:
+        """Return an exporter that goes on where another one ended."""
+        if not {"url", "existing_redis_conn"} & options.keys():
+            options["url"] = self.url
+        resume = self._module.SignalExporter.resume
+        if self.shell == "sync":
+            self._made.append(_Threaded(await in_thread(resume, publisher_id, **options)))
+        else:
+            self._made.append(await resume(publisher_id, **options))
+        return self._made[-1]
 
     async def responder(self, name: str = "pcp", **options: Any) -> Any:
         """Return a responder that is subscribed, but does nothing yet."""
@@ -160,6 +188,16 @@ class Parties:
             responder.on(*(() if event is None else (event,)))(function)
         self.task(responder.run())
         return responder
+
+    async def crash(self, party: Any) -> None:
+        """End a party as if its process had died: nobody is told, and on the server all stays as it is."""
+        subject = getattr(party, "subject", party)
+        silent = _Silent(subject, is_async=self.shell == "asyncio")
+        if hasattr(subject, "listen"):
+            subject._leave = silent.leave
+        else:
+            subject._shutdown = subject._release = silent.say_nothing
+        await party.close()
 
     def unconnected(self, kind: str, *args: Any, **options: Any) -> Any:
         """Construct without connecting; what the sync classes do in a constructor, the asyncio ones do later."""
@@ -217,6 +255,9 @@ class Wire:
                 self._pubsub.get_message(timeout=DEADLINE)
         self._signals: list[bytes] = []
         self._responses: list[bytes] = []
+        # It answers as the transport of the parties does, whatever the server is.
+        self._transport = transport(url=url, host="", port=0, namespace=namespace)
+        self._transport.connect()
 
     def signals(self) -> list[bytes]:
         """Everything that was published on the channel of signals so far."""
@@ -257,7 +298,34 @@ class Wire:
         names: Any = self.client.keys("*")
         return [name.decode() for name in names]
 
+    def ask(self, *command: str | bytes | float) -> Any:
+        """Carry out a command, and return the reply undecoded."""
+        (reply,) = self._transport.execute(Batch(str(command[1]) if command[1:] else "", (command,)))
+        assert not isinstance(reply, Refusal), reply
+        return reply
+
+    def lifetime(self, key: str) -> float:
+        """The seconds until a key expires."""
+        left = self.ask("PTTL", key)
+        assert left >= 0, f"{key} {'is not there' if left == -2 else 'never expires'}"
+        return float(left) / 1000
+
+    def leftovers(self) -> list[str]:
+        """What is stored beyond what may outlive an exporter, which expires."""
+        kept = (":signals", ":responses")
+        return [key for key in self.stored() if not (key.endswith(kept) and self.lifetime(key) > 0)]
+
+    def journal(self, publisher_id: str) -> list[dict[str, Any]]:
+        """The signals in an exporter's journal."""
+        return [json.loads(fields[1]) for _, fields in self.ask("XRANGE", self.keys.journal(publisher_id), "-", "+")]
+
+    def roster(self, publisher_id: str) -> dict[str, Any]:
+        """What the server keeps of an exporter's roster."""
+        found = self.ask("HGETALL", self.keys.roster(publisher_id))
+        return {name.decode(): json.loads(data) for name, data in zip(found[::2], found[1::2], strict=True)}
+
     def close(self) -> None:
+        self._transport.close()
         if self._memory:
             for inbox in self._inboxes:
                 inbox.close()

@@ -210,10 +210,16 @@ class SaveRoster:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give the `publisher_id` up if it is ours: delete claim, presence, record and roster. The streams expire."""
+    """Give the `publisher_id` up if it is ours: delete claim, presence, record and roster. The streams expire.
+
+    Attributes:
+        owner: who we are.
+        keeps_record: leave record and roster to whoever resumes the exporter.
+    """
 
     publisher_id: str
     owner: bytes
+    keeps_record: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ import redis
 from state_signals import Closed, ServerRefused, Signal, SignalExporter, SignalResponder
 from state_signals.asyncio import SignalExporter as AsyncExporter
 from state_signals.asyncio import SignalResponder as AsyncResponder
+from state_signals.transport.base import Batch
+from tests.conftest import wait_until
 from tests.parties import EVENTS, Parties, Wire, eventually, in_thread
 from tests.programs import DEADLINE, program
 
@@ -102,7 +104,7 @@ async def test_close_ends_the_waits_of_an_exporter(parties: Parties) -> None:
     publishing = parties.task(exporter.publish_signal("start", timeout=-1))
     subscribing = parties.task(exporter.initialize_and_wait(1, EVENTS, expected_resps=["pcp"], timeout=-1))
     core = getattr(exporter, "subject", exporter)._core
-    await eventually(lambda: core._rounds and core._subscription)
+    await eventually(lambda: core._responses.has_open_rounds and core._subscription)
     await exporter.close()
     result = await publishing
     assert (result.ok, result.pending) == (False, {"pcp"})
@@ -129,7 +131,10 @@ async def test_a_with_block_closes_when_its_body_raises(parties: Parties, wire: 
             await exporter.initialize(EVENTS)
             raise LookupError
     assert len(wire.signals()) == 2
-    assert list(wire.stored()) == []
+    # What it has said, and what was said to it, stays for whoever looks back, and expires.
+    kept = {f"state-signals:{{{exporter.pub_id}}}:{name}" for name in ("signals", "responses")}
+    assert set(wire.stored()) == kept
+    assert all(wire.lifetime(key) > 0 for key in kept)
     assert not exporter.init_listener.is_alive()
 
 
@@ -231,7 +236,7 @@ def test_a_signal_handler_may_end_a_round(url: str, on_sigusr1: Callable[[Callab
     exporter = SignalExporter("fio", url=url)
     exporter.initialize(EVENTS, expected_resps=["pcp"])
     on_sigusr1(exporter.close)
-    sender = when(lambda: exporter._core._rounds)
+    sender = when(lambda: exporter._core._responses.has_open_rounds)
     # The signal may still be on its way when the handler comes; then there is no round whose result could be told.
     with contextlib.suppress(Closed):
         assert exporter.publish_signal("start", timeout=-1).pending == {"pcp"}
@@ -245,21 +250,33 @@ def test_a_signal_handler_may_close_in_the_middle_of_a_command(
     exporter = SignalExporter("fio", url=url)
     exporter.initialize(EVENTS, expected_resps=["pcp"])
     on_sigusr1(exporter.close)
-    connection = exporter._transport.commands._idle  # type: ignore[attr-defined]
-    read = connection.read_response
+    commands = exporter._transport._commands  # type: ignore[attr-defined]
+    # Its own thread may have something to say, too.
+    wait_until(lambda: commands._idle is not None)
+    line = commands._idle
+    read = line.read
 
-    def interrupted(**options: Any) -> Any:
+    def interrupted(*args: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return read(*args)
         monkeypatch.undo()
         signal.raise_signal(signal.SIGUSR1)
-        return read(**options)
+        return read(*args)
 
-    monkeypatch.setattr(connection, "read_response", interrupted)
+    monkeypatch.setattr(line, "read", interrupted)
     with pytest.raises(Closed, match="in the meantime"):
         exporter.publish_signal("start", timeout=-1)
     assert not exporter.init_listener.is_alive()  # type: ignore[union-attr]
 
 
 # What a server sees
+
+
+def audience(wire: Wire) -> dict[str, int]:
+    """How many subscribers each channel has, and readers each stream, of a server in memory."""
+    assert wire._memory
+    wire.ask("PING")
+    return {name.decode(): len(them) for name, them in wire._memory._open_hub()._keyspace._subscribers.items()}
 
 
 @pytest.fixture
@@ -278,7 +295,8 @@ async def test_an_answer_after_close_opens_no_connection_again(
     transport = getattr(responder, "subject", responder)._transport
     await responder.close()
     with pytest.raises(Closed):
-        await transport.answer(b"{}", None) if shell == "asyncio" else transport.answer(b"{}", None)
+        executing = transport.execute(Batch("event-signal-response", (("PUBLISH", "event-signal-response", "{}"),)))
+        await executing
     await eventually(lambda: clients() == 0)
     await parties.close()
 
@@ -290,7 +308,8 @@ async def test_a_subscription_that_is_refused_leaves_nothing(
         admin.execute_command("ACL SETUSER blind on >pass ~* resetchannels +@all")
         try:
             parties = Parties(shell, redis_url.replace("://", "://blind:pass@"))
-            with pytest.raises(ServerRefused, match=r"subscribe to signals at redis://blind@127.*permission") as raised:
+            said = r"subscribe to event-signal-pubsub at redis://blind@127.*permission"
+            with pytest.raises(ServerRefused, match=said) as raised:
                 await parties.responder()
             assert "pass@" not in str(raised.value)
             await parties.close()
@@ -330,24 +349,21 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(url: str, wire: Wire,
         await exporter.close()
         await responder.close()
         steps += 1 if steps < 60 else 37
+        assert (steps, wire.leftovers())[1] == [], steps
         assert [other for other in asyncio.all_tasks() if other is not asyncio.current_task()] == []
     assert steps > 10
-    assert list(wire.stored()) == []
+    assert wire.leftovers() == []
     await eventually(lambda: count() == others, "the end of every connection")
     if wire._memory:
-        mailboxes = wire._memory._hub._mailboxes
-        assert {place: len(readers) for place, readers in mailboxes.items()} == {
-            wire.keys.signals: 1,
-            wire.keys.responses: 1,
-        }
+        # Nobody but the bystander listens any more.
+        assert audience(wire) == {wire.keys.signals: 1, wire.keys.responses: 1}
 
 
 async def test_a_memory_exporter_that_ends_at_once_leaves_nothing() -> None:
     wire = Wire("memory://at-once")
     async with AsyncExporter("fio", url="memory://at-once") as exporter:
         await exporter.initialize(EVENTS)
-    assert wire._memory
-    assert {len(readers) for readers in wire._memory._hub._mailboxes.values()} == {1}
+    assert audience(wire) == {wire.keys.signals: 1, wire.keys.responses: 1}
     wire.close()
 
 
@@ -355,7 +371,7 @@ async def test_closing_in_one_thread_while_others_publish(url: str) -> None:
     exporter = SignalExporter("fio", url=url)
     exporter.initialize(EVENTS, expected_resps=["pcp"])
     publishing = [asyncio.create_task(in_thread(exporter.publish_signal, "start", timeout=-1)) for _ in range(10)]
-    await eventually(lambda: exporter._core._rounds)
+    await eventually(lambda: exporter._core._responses.has_open_rounds)
     await in_thread(exporter.close)
     for result in await asyncio.gather(*publishing, return_exceptions=True):
         assert isinstance(result, Closed) or getattr(result, "pending", None) == {"pcp"}, result

@@ -289,12 +289,17 @@ class ExporterProtocol:
         """Seconds that the claim on the `publisher_id` is good for."""
         return self._server.registration.ttl
 
-    def release(self) -> Release | None:
-        """Return the request that gives the `publisher_id` up; None: it is not ours."""
+    def release(self, *, keeps_record: bool = False) -> Release | None:
+        """Return, once, the request that gives the `publisher_id` up; None: it is not ours.
+
+        With `keeps_record`, somebody else may resume us then.
+        """
         registration = self._server.registration
-        if not self.can_be_claimed or not registration.is_held or registration.refused_by is not None:
+        if not self.can_be_claimed or not registration.may_be_held or registration.refused_by is not None:
             return None
-        return Release(self.publisher_id, registration.owner)
+        keeps_record |= not registration.is_held
+        registration.is_held = registration.may_be_held = False
+        return Release(self.publisher_id, registration.owner, keeps_record)
 
     def initialization_failed(self, before: ExporterState, announcement: str) -> None:
         """Take an initialization back that could not be announced."""

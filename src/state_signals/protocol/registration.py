@@ -120,6 +120,7 @@ class Registration:
         ttl: seconds that our claim and our proofs of life are good for.
         fate: whether the owner of another claim is dead (False), alive (True) or out of sight (None).
         is_held: whether the claim is ours.
+        may_be_held: whether it was made, and may be ours.
         refused_by: the other owner, once we know that it lives.
         began: server time of the first claim.
     """
@@ -129,6 +130,7 @@ class Registration:
     ttl: float
     fate: Callable[[bytes], bool | None]
     is_held: bool = False
+    may_be_held: bool = False
     refused_by: bytes | None = None
     began: float | None = None
     _dead: bytes | None = None
@@ -142,6 +144,7 @@ class Registration:
         """Return the claim to make now; None: not yet, or it is decided."""
         if self.is_held or self.refused_by is not None or now < self._claim_at:
             return None
+        self.may_be_held = True
         return Claim(self.publisher_id, self.owner, self.ttl, instead_of=self._dead)
 
     def claimed(self, reply: Claimed, now: float) -> None:

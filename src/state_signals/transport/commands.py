@@ -215,9 +215,11 @@ class Commands:
     def _release(self, request: requests.Release) -> Steps:
         name = request.publisher_id
         owner = self._keys.owner(name)
-        if _good((yield Batch(owner, (("GET", owner),))))[0] not in (request.owner, None):
+        found = _good((yield Batch(owner, (("GET", owner),))))[0]
+        if found != request.owner and (found is not None or request.keeps_record):
             return requests.Done()
-        leftovers = ("DEL", owner, self._keys.record(name), self._keys.roster(name))
+        others = () if request.keeps_record else (self._keys.record(name), self._keys.roster(name))
+        leftovers = ("DEL", owner, *others)
         expiries = (self._expire(self._keys.journal(name)), self._expire(self._keys.reply(name)))
         _good((yield Batch(owner, (leftovers, *expiries))))
         _good((yield Batch(self._keys.exporters, (("ZREM", self._keys.exporters, name),))))
