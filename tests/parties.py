@@ -34,8 +34,7 @@ DEADLINE = 20.0
 EVENTS = ["start", "stop", "benchmark-start", "benchmark-stop"]
 
 _BLOCKING = frozenset(
-    ("initialize", "initialize_and_wait", "publish_signal", "shutdown", "close")
-    + ("respond", "srespond", "working", "run")
+    "initialize initialize_and_wait publish_signal shutdown close respond srespond working run".split()
 )
 
 
