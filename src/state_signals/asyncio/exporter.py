@@ -182,7 +182,7 @@ class SignalExporter(ExporterEndpoint):
         try:
             await exporter.connect()
         except BaseException:
-            await exporter.close()
+            await exporter._give_up()  # noqa: SLF001 - our own
             raise
         return exporter
 
@@ -211,6 +211,8 @@ class SignalExporter(ExporterEndpoint):
         self._is_connected = False
         self._waiters: Waiters[_News] = Waiters(_News)
         self._subscribing = asyncio.Lock()
+        self._closing = asyncio.Lock()
+        self._is_ending = False
         self._link = Link(
             f"state-signals-{self.pub_id}",
             self._transport,
@@ -433,18 +435,23 @@ class SignalExporter(ExporterEndpoint):
         if self._is_foreign_process():
             self._closed = True
             return
+        # Before all else: what others begin now would come after the shutdown, and nobody would be waited for.
+        self._closed = True
+        async with self._closing:
+            await self._end()
+
+    async def _end(self) -> None:
+        is_first, self._is_ending = not self._is_ending, True
         try:
-            if not self._closed and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
+            if is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
                 await self._shutdown(self._core.tag, CLOSE_TIMEOUT)
         except (TransportError, Closed, PublisherIdInUse) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
-            was_closed, self._closed = self._closed, True
             await self._stop_listening()
             await self._link.stop()
-            if not was_closed:
-                await self._release()
+            await self._release()
             self._core.close(time.monotonic())
             self._tell_waiters()
             self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
@@ -545,7 +552,7 @@ class SignalExporter(ExporterEndpoint):
         await self._stop_listening()
         self.init_listener = Listener(
             self._transport,
-            self._commands,
+            self._link.perform,
             self._core,
             self._outage,
             received=self._received,
@@ -562,9 +569,17 @@ class SignalExporter(ExporterEndpoint):
         if self.init_listener is not None:
             await self.init_listener.stop()
 
-    async def _release(self) -> None:
-        """Give the name up, if it is ours and the server reacts."""
-        request = self._core.release()
+    async def _give_up(self) -> None:
+        """End before it has begun. What was to be resumed still can be."""
+        self._closed = True
+        await self._stop_listening()
+        await self._link.stop()
+        await self._release(keeps_record=True)
+        await self._transport.close()
+
+    async def _release(self, *, keeps_record: bool = False) -> None:
+        """Give the name up, if it is ours and the server reacts. Once."""
+        request = self._core.release(keeps_record=keeps_record)
         if request is None or not self._link.is_up:
             return
         try:
@@ -615,7 +630,7 @@ class SignalExporter(ExporterEndpoint):
                 async with asyncio.timeout(None if deadline == math.inf else max(0.0, deadline - time.monotonic())):
                     news = await waiter.news.get()
             except TimeoutError:
-                await self._time_is_up(until)
+                await self._time_is_up(waiter, until)
                 # Without a connection, what is due stays so.
                 not_before = time.monotonic() + _DUE_AGAIN
                 continue
@@ -627,11 +642,11 @@ class SignalExporter(ExporterEndpoint):
             elif isinstance(news, kind):
                 return news
 
-    async def _time_is_up(self, until: float) -> None:
+    async def _time_is_up(self, waiter: Waiter[_News], until: float) -> None:
         now = time.monotonic()
         self._core.handle_timeout(now, time.time())
         self._tell_waiters()
-        if now >= until + _OVERTIME:
+        if now >= until + _OVERTIME and waiter.news.empty():
             raise self._unreachable("it did not work out in time", self._link.error)
         # What is due while somebody waits: looks at who is alive, periodic announcements.
         await self._link.pump(until)

@@ -106,9 +106,24 @@ class Link:
             if request is None or not await self._carry_out(request, min(TIMEOUT, remaining)):
                 return
 
+    async def pump_at_last(self, until: float) -> None:
+        """As `pump`, but connect once more if the connection turns out to be lost: nothing goes on afterwards."""
+        was_up = self.is_up
+        await self.pump(until)
+        if was_up and not self.is_up and await self._connect(max(0.0, until - time.monotonic())):
+            await self.pump(until)
+
     async def ask(self, request: Any) -> bool:
         """Carry out a request beside those of `pump`. Return whether there was a reply, or a refusal."""
         return await self._carry_out(request, TIMEOUT)
+
+    async def perform(self, request: Any) -> Any:
+        """Carry out a request of which the core knows nothing, and return the reply. Raises as `perform`."""
+        try:
+            return await perform(self._transport, self._commands, request)
+        except ServerUnreachable as error:
+            self.lost(error)
+            raise
 
     def lost(self, error: TransportError) -> None:
         """Take note that the connection is lost: it is made again in the background."""
@@ -131,20 +146,28 @@ class Link:
 
     async def _keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for. Return when to be called again."""
+        try:
+            if self.is_up or await self._connect(TIMEOUT):
+                await self.pump()
+        except Closed:
+            return math.inf
         if not self.is_up:
-            try:
-                await self._transport.connect()
-            except Closed:
-                return math.inf
-            except TransportError as error:
-                self.error = error
-                return time.monotonic() + self._backoff.next()
-            self._backoff.reset()
-            self._core.connection_restored(time.monotonic())
-            self.is_up = True
-            self._outage.restored("commands")
-        await self.pump()
-        return self._core.next_upkeep() if self.is_up else time.monotonic()
+            return time.monotonic() + self._backoff.next()
+        # Not before: one node of a Cluster may be there while the one with our keys is not.
+        self._backoff.reset()
+        self._outage.restored("commands")
+        return self._core.next_upkeep()
+
+    async def _connect(self, timeout: float) -> bool:
+        """Connect. Return whether that worked."""
+        try:
+            await self._transport.connect(timeout)
+        except TransportError as error:
+            self.error = error
+            return False
+        self._core.connection_restored(time.monotonic())
+        self.is_up = True
+        return True
 
     async def _carry_out(self, request: Any, timeout: float) -> bool:
         try:

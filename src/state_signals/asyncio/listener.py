@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-from state_signals.asyncio.link import perform
 from state_signals.asyncio.reader import Reader
 from state_signals.exceptions import ServerRefused
 from state_signals.outages import Outage
@@ -12,7 +12,7 @@ from state_signals.protocol.events import Degraded, Event
 from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.requests import OpenResponses
 from state_signals.transport.base import AsyncCollection, AsyncInbox, AsyncTransport
-from state_signals.transport.commands import Commands, RequestRefused
+from state_signals.transport.commands import RequestRefused
 
 __all__ = ["Listener"]
 
@@ -25,7 +25,7 @@ class Listener:
 
     Args:
         transport: where to listen.
-        commands: what requests mean there.
+        perform: carries out a request there.
         core: whose responses to collect.
         outage: is told of lost connections.
         received: called with each batch, and how far the stream was read by that.
@@ -36,7 +36,7 @@ class Listener:
     def __init__(
         self,
         transport: AsyncTransport,
-        commands: Commands,
+        perform: Callable[[Any], Awaitable[Any]],
         core: ExporterProtocol,
         outage: Outage,
         *,
@@ -45,7 +45,7 @@ class Listener:
         log: Callable[[Event], None],
     ) -> None:
         self._transport = transport
-        self._commands = commands
+        self._perform = perform
         self._core = core
         self._received = received
         self._responses_lost = responses_lost
@@ -91,7 +91,7 @@ class Listener:
     async def _open_stream(self) -> AsyncCollection:
         name, after = self._core.publisher_id, self._core.position
         try:
-            opened = await perform(self._transport, self._commands, OpenResponses(name, after))
+            opened = await self._perform(OpenResponses(name, after))
         except RequestRefused as refused:
             raise ServerRefused(refused.refusal.text) from None
         inbox = await self._transport.collect(self._transport.keys.reply(name), opened.after)

@@ -96,6 +96,8 @@ class SignalResponder(ResponderEndpoint):
         )
         self.conn_type = "new" if existing_redis_conn is None else "existing"
         self._connecting = asyncio.Lock()
+        self._closing = asyncio.Lock()
+        self._is_ending = False
         self._is_connected = False
         self._stopped = asyncio.Event()
         self._link = Link(
@@ -195,14 +197,19 @@ class SignalResponder(ResponderEndpoint):
 
     async def close(self) -> None:
         """Tell the exporters, end `listen()` and `run()`, and leave no connection behind. Idempotent."""
-        was_closed, self._closed = self._closed, True
+        self._closed = True
         if self._is_foreign_process():
             return
         self._stop()
-        if not was_closed:
-            await self._leave()
-        await self._disconnect()
-        await self._transport.close()
+        async with self._closing:
+            is_first, self._is_ending = not self._is_ending, True
+            try:
+                if is_first:
+                    await self._leave()
+            finally:
+                await self._link.stop()
+                await self._disconnect()
+                await self._transport.close()
 
     async def __aenter__(self) -> Self:
         try:
@@ -248,6 +255,9 @@ class SignalResponder(ResponderEndpoint):
         if not self._link.is_up:
             return False
         request = self._core.next_query(time.monotonic())
+        if request is None and self._inbox is not None:
+            # Not before: only who asks what was missed sees whether the connection for commands is lost, too.
+            self._outage.restored("signals")
         if request is None or (only_the_first and isinstance(request, CatchUp)):
             return False
         return await self._link.ask(request)
@@ -294,7 +304,6 @@ class SignalResponder(ResponderEndpoint):
                     async with asyncio.timeout(backoff.next()):
                         await self._stopped.wait()
             else:
-                self._outage.restored("signals")
                 return inbox
         return None
 
@@ -340,7 +349,7 @@ class SignalResponder(ResponderEndpoint):
     async def _leave(self) -> None:
         """Say good-bye, if the server reacts."""
         self._core.leave(now=time.monotonic(), sent=time.time())
-        await self._link.pump(time.monotonic() + CLOSE_TIMEOUT)
+        await self._link.pump_at_last(time.monotonic() + CLOSE_TIMEOUT)
         await self._link.stop()
 
     def _stop(self) -> None:

@@ -210,6 +210,9 @@ class SignalExporter(ExporterEndpoint):
         self._lock = Guard()
         self._waiters: Waiters[_News] = Waiters(_News)
         self._subscribing = threading.Lock()
+        # Reentrant, because a signal handler may close what is being closed.
+        self._closing = threading.RLock()
+        self._is_ending = False
         self._link = Link(
             f"state-signals-{self.pub_id}",
             self._transport,
@@ -222,8 +225,7 @@ class SignalExporter(ExporterEndpoint):
         try:
             self._connect()
         except BaseException:
-            self._link.stop()
-            self._transport.close()
+            self._give_up()
             raise
 
     @property
@@ -428,18 +430,28 @@ class SignalExporter(ExporterEndpoint):
         if self._is_foreign_process():
             self._closed = True
             return
+        # Before all else: what others begin now would come after the shutdown, and nobody would be waited for.
+        self._closed = True
+        # Not for ever: a signal handler may have interrupted what another thread needs to get done with it.
+        is_alone = self._closing.acquire(timeout=2 * CLOSE_TIMEOUT)
         try:
-            if not self._closed and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
+            self._end()
+        finally:
+            if is_alone:
+                self._closing.release()
+
+    def _end(self) -> None:
+        is_first, self._is_ending = not self._is_ending, True
+        try:
+            if is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
                 self._shutdown(self._core.tag, CLOSE_TIMEOUT)
         except (TransportError, Closed, PublisherIdInUse) as error:
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
-            was_closed, self._closed = self._closed, True
             self._stop_listening()
             self._link.stop()
-            if not was_closed:
-                self._release()
+            self._release()
             with self._lock:
                 self._core.close(time.monotonic())
             self._tell_waiters()
@@ -542,7 +554,7 @@ class SignalExporter(ExporterEndpoint):
         self._stop_listening()
         self.init_listener = Listener(
             self._transport,
-            self._commands,
+            self._link.perform,
             self._core,
             self._lock,
             self._outage,
@@ -560,9 +572,17 @@ class SignalExporter(ExporterEndpoint):
         if self.init_listener is not None:
             self.init_listener.stop()
 
-    def _release(self) -> None:
-        """Give the name up, if it is ours and the server reacts."""
-        request = self._core.release()
+    def _give_up(self) -> None:
+        """End before it has begun. What was to be resumed still can be."""
+        self._stop_listening()
+        self._link.stop()
+        self._release(keeps_record=True)
+        self._transport.close()
+
+    def _release(self, *, keeps_record: bool = False) -> None:
+        """Give the name up, if it is ours and the server reacts. Once."""
+        with self._lock:
+            request = self._core.release(keeps_record=keeps_record)
         if request is None or not self._link.is_up:
             return
         try:
@@ -617,7 +637,7 @@ class SignalExporter(ExporterEndpoint):
             try:
                 news = waiter.news.get(timeout=min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT))
             except queue.Empty:
-                self._time_is_up(until)
+                self._time_is_up(waiter, until)
                 # Without a connection, what is due stays so.
                 not_before = time.monotonic() + _DUE_AGAIN
                 continue
@@ -627,12 +647,12 @@ class SignalExporter(ExporterEndpoint):
             elif isinstance(news, kind):
                 return news
 
-    def _time_is_up(self, until: float) -> None:
+    def _time_is_up(self, waiter: Waiter[_News], until: float) -> None:
         now = time.monotonic()
         with self._lock:
             self._core.handle_timeout(now, time.time())
         self._tell_waiters()
-        if now >= until + _OVERTIME:
+        if now >= until + _OVERTIME and waiter.news.empty():
             raise self._unreachable("it did not work out in time", self._link.error)
         # What is due while somebody waits: looks at who is alive, periodic announcements.
         self._link.pump(until)

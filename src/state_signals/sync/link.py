@@ -108,16 +108,30 @@ class Link(Upkeep):
         finally:
             self.sending.release()
 
+    def pump_at_last(self, until: float) -> None:
+        """As `pump`, but connect once more if the connection turns out to be lost: nothing goes on afterwards."""
+        was_up = self.is_up
+        self.pump(until)
+        if was_up and not self.is_up and self._connect(max(0.0, until - time.monotonic())):
+            self.pump(until)
+
     def ask(self, request: Any) -> bool:
         """Carry out a request beside those of `pump`. Return whether there was a reply, or a refusal."""
         try:
-            self._answered(request, perform(self._transport, self._commands, request))
+            self._answered(request, self.perform(request))
         except RequestRefused as refused:
             self._refused(request, refused)
-        except ServerUnreachable as error:
-            self.lost(error)
+        except ServerUnreachable:
             return False
         return True
+
+    def perform(self, request: Any) -> Any:
+        """Carry out a request of which the core knows nothing, and return the reply. Raises as `perform`."""
+        try:
+            return perform(self._transport, self._commands, request)
+        except ServerUnreachable as error:
+            self.lost(error)
+            raise
 
     def lost(self, error: TransportError) -> None:
         """Take note that the connection is lost: it is made again in the background."""
@@ -131,22 +145,30 @@ class Link(Upkeep):
 
     def keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for."""
+        try:
+            if self.is_up or self._connect(TIMEOUT):
+                self.pump()
+        except Closed:
+            return math.inf
         if not self.is_up:
-            try:
-                self._transport.connect()
-            except Closed:
-                return math.inf
-            except TransportError as error:
-                self.error = error
-                return time.monotonic() + self._backoff.next()
-            self._backoff.reset()
-            with self._lock:
-                self._core.connection_restored(time.monotonic())
-            self.is_up = True
-            self._outage.restored("commands")
-        self.pump()
+            return time.monotonic() + self._backoff.next()
+        # Not before: one node of a Cluster may be there while the one with our keys is not.
+        self._backoff.reset()
+        self._outage.restored("commands")
         with self._lock:
-            return self._core.next_upkeep() if self.is_up else time.monotonic()
+            return self._core.next_upkeep()
+
+    def _connect(self, timeout: float) -> bool:
+        """Connect. Return whether that worked."""
+        try:
+            self._transport.connect(timeout)
+        except TransportError as error:
+            self.error = error
+            return False
+        with self._lock:
+            self._core.connection_restored(time.monotonic())
+        self.is_up = True
+        return True
 
     def _carry_out(self, request: Any, timeout: float) -> bool:
         self._under_way += 1

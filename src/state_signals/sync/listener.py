@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from state_signals.exceptions import ServerRefused
 from state_signals.outages import Outage
 from state_signals.protocol.events import Degraded, Event
 from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.requests import OpenResponses
-from state_signals.sync.link import perform
 from state_signals.sync.reader import Reader
 from state_signals.sync.workers import Guard
 from state_signals.transport.base import Collection, Inbox, Transport
-from state_signals.transport.commands import Commands, RequestRefused
+from state_signals.transport.commands import RequestRefused
 
 __all__ = ["Listener"]
 
@@ -26,7 +26,7 @@ class Listener:
 
     Args:
         transport: where to listen.
-        commands: what requests mean there.
+        perform: carries out a request there.
         core: whose responses to collect.
         lock: guards the core.
         outage: is told of lost connections.
@@ -38,7 +38,7 @@ class Listener:
     def __init__(
         self,
         transport: Transport,
-        commands: Commands,
+        perform: Callable[[Any], Any],
         core: ExporterProtocol,
         lock: Guard,
         outage: Outage,
@@ -48,7 +48,7 @@ class Listener:
         log: Callable[[Event], None],
     ) -> None:
         self._transport = transport
-        self._commands = commands
+        self._perform = perform
         self._core = core
         self._lock = lock
         self._received = received
@@ -97,7 +97,7 @@ class Listener:
         with self._lock:
             name, after = self._core.publisher_id, self._core.position
         try:
-            opened = perform(self._transport, self._commands, OpenResponses(name, after))
+            opened = self._perform(OpenResponses(name, after))
         except RequestRefused as refused:
             raise ServerRefused(refused.refusal.text) from None
         inbox = self._transport.collect(self._transport.keys.reply(name), opened.after)

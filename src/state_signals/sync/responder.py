@@ -113,6 +113,9 @@ class SignalResponder(ResponderEndpoint):
         self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
         # Whether there is nothing left to say: until then the connections are needed.
         self._has_left = False
+        # Reentrant, because a signal handler may close what is being closed.
+        self._closing = threading.RLock()
+        self._is_ending = False
         self._inbox: Inbox | None = None
         try:
             self._connect()
@@ -201,18 +204,25 @@ class SignalResponder(ResponderEndpoint):
 
         Idempotent, also from a signal handler.
         """
-        was_closed, self._closed = self._closed, True
+        self._closed = True
         if self._is_foreign_process():
             return
         self._stop()
-        if not was_closed:
-            try:
-                self._leave()
-            finally:
-                self._has_left = True
-        if self._reader != threading.get_ident():
-            self._release()
-        # Else a signal handler has interrupted our own receive(): listen() releases when that returns.
+        # Not for ever: a signal handler may have interrupted what another thread needs to get done with it.
+        is_alone = self._closing.acquire(timeout=2 * CLOSE_TIMEOUT)
+        try:
+            is_first, self._is_ending = not self._is_ending, True
+            if is_first:
+                try:
+                    self._leave()
+                finally:
+                    self._has_left = True
+            if self._reader != threading.get_ident():
+                self._release()
+            # Else a signal handler has interrupted our own receive(): listen() releases when that returns.
+        finally:
+            if is_alone:
+                self._closing.release()
 
     def __enter__(self) -> Self:
         return self
@@ -255,6 +265,9 @@ class SignalResponder(ResponderEndpoint):
             return False
         with self._lock:
             request = self._core.next_query(time.monotonic())
+        if request is None and self._inbox is not None:
+            # Not before: only who asks what was missed sees whether the connection for commands is lost, too.
+            self._outage.restored("signals")
         if request is None or (only_the_first and isinstance(request, CatchUp)):
             return False
         return self._link.ask(request)
@@ -304,7 +317,6 @@ class SignalResponder(ResponderEndpoint):
                 with suppress(queue.Empty):
                     self._stops.get(timeout=backoff.next())
             else:
-                self._outage.restored("signals")
                 return inbox
         return None
 
@@ -349,7 +361,7 @@ class SignalResponder(ResponderEndpoint):
         """Say good-bye, if the server reacts."""
         with self._lock:
             self._core.leave(now=time.monotonic(), sent=time.time())
-        self._link.pump(time.monotonic() + CLOSE_TIMEOUT)
+        self._link.pump_at_last(time.monotonic() + CLOSE_TIMEOUT)
         self._link.stop()
 
     @contextmanager

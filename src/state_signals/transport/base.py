@@ -101,10 +101,13 @@ class Transport(Protocol):
     client: Any
 
     def connect(self, timeout: float = TIMEOUT) -> None:
-        """Make sure that the server answers. One attempt."""
+        """Make sure that the server answers. One attempt. Where connections for commands were lost, make them anew."""
 
     def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
         """Send commands once, and return a reply for each, a `Refusal` where there is an error.
+
+        Once a connection for commands is lost (in a Cluster also: once keys have moved to another node), everything is
+        out of reach until `connect()`: the server may have lost data, and who has written them has to know first.
 
         An atomic batch that is refused as a whole has a `Refusal` for each command. Replies are as redis-py returns
         them undecoded: bytes, ints, None, lists. Errors that pass by themselves (a replica that is not a master yet, a

@@ -69,8 +69,18 @@ class ClusterTransport(BaseTransport):
         if self._make_client is not None and "client" in vars(self):
             self.client.close()
 
+    def _renew(self, deadline: Deadline) -> None:
+        for commands in tuple(self._commands.values()):
+            commands.renew()
+        if self._topology.is_stale:
+            self._learn(deadline)
+        self._topology.has_moved = False
+
     def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]:
+        self._check_held()
         node = self._owner(batch.key, deadline)
+        # What was asked on the way may have changed it.
+        self._check_held()
         with self._watched(node):
             return self._commands_to(node).execute(batch, deadline)
 
@@ -90,6 +100,11 @@ class ClusterTransport(BaseTransport):
         node = self._owner(key, deadline)
         with self._watched(node):
             return self._collection(self._dial(node, deadline), key, after, self._lost(node))
+
+    def _check_held(self) -> None:
+        """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""
+        if self._topology.has_moved or any(commands.is_lost for commands in tuple(self._commands.values())):
+            raise replies.lost()
 
     def _owner(self, key: str, deadline: Deadline) -> Address:
         if self._topology.is_stale:

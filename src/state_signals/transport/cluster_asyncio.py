@@ -53,9 +53,20 @@ class AsyncClusterTransport(BaseTransport):
         if self._make_client is not None and "client" in vars(self):
             await self.client.aclose()
 
+    async def _renew(self, until: float) -> None:
+        for commands in tuple(self._commands.values()):
+            await commands.renew()
+        if self._topology.is_stale:
+            async with deadline(until - time.monotonic()), self._learning:
+                await self._learn(until)
+        self._topology.has_moved = False
+
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]:
         until = time.monotonic() + seconds
+        self._check_held()
         node = await self._owner(batch.key, until)
+        # What was asked on the way may have changed it.
+        self._check_held()
         with self._watched(node):
             return await self._commands_to(node).execute(batch, until - time.monotonic())
 
@@ -79,6 +90,11 @@ class AsyncClusterTransport(BaseTransport):
         node = await self._owner(key, until)
         with self._watched(node):
             return self._collection(await self._dial(node, until - time.monotonic()), key, after, self._lost(node))
+
+    def _check_held(self) -> None:
+        """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""
+        if self._topology.has_moved or any(commands.is_lost for commands in self._commands.values()):
+            raise replies.lost()
 
     async def _owner(self, key: str, until: float) -> Address:
         if self._topology.is_stale:

@@ -40,6 +40,7 @@ class Commands:
         # Reentrant, because a signal handler may have something to say while it interrupts a command.
         self._lock = threading.RLock()
         self._idle: Line | None = None
+        self._is_lost = False
         self._is_kept = True
         self._is_closed = False
 
@@ -47,6 +48,7 @@ class Commands:
         """Send a batch and return its outcomes.
 
         It is never sent twice: if the replies are lost with the connection, nobody knows whether it was carried out.
+        A lost connection is not made again before `renew()`: the next one may be to a server that has lost data.
 
         Raises:
             Closed: after `close()`.
@@ -57,10 +59,9 @@ class Commands:
             raise deadline.error()
         line = None
         try:
+            if self.is_lost:
+                raise replies.lost()
             line, self._idle = self._idle, None
-            if line is not None and line.is_stale():
-                line.close()
-                line = None
             if line is None:
                 self._check_open()
                 line = self._dial(deadline)
@@ -69,6 +70,7 @@ class Commands:
                 self._idle, line = line, None
         except (redis.RedisError, OSError):
             self._check_open()
+            self._is_lost |= line is not None
             raise
         else:
             return outcomes
@@ -77,6 +79,22 @@ class Commands:
             if line is not None:
                 line.close()
             self._lock.release()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a connection was lost, as far as can be told without using it."""
+        if not self._is_lost and self._lock.acquire(blocking=False):
+            try:
+                self._is_lost = self._idle is not None and self._idle.is_stale()
+            finally:
+                self._lock.release()
+        return self._is_lost
+
+    def renew(self) -> None:
+        """Make a connection that was lost again, with the next batch."""
+        if self.is_lost and self._lock.acquire(blocking=False):
+            self._drop()
+        self._is_lost = False
 
     def retire(self) -> None:
         """Keep the connection no longer than it is in use."""
@@ -260,8 +278,10 @@ class BaseTransport(ABC):
         self.keys = keys
 
     def connect(self, timeout: float = TIMEOUT) -> None:
+        deadline = Deadline(timeout)
         with explained("connect to the server", self.address):
-            (reply,) = self._execute(Batch(self.keys.signals, (("PING",),)), Deadline(timeout))
+            self._renew(deadline)
+            (reply,) = self._execute(Batch(self.keys.signals, (("PING",),)), deadline)
             replies.check_refusal(reply)
 
     def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
@@ -280,6 +300,9 @@ class BaseTransport(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    @abstractmethod
+    def _renew(self, deadline: Deadline) -> None: ...
 
     @abstractmethod
     def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]: ...
@@ -331,6 +354,9 @@ class RedisTransport(BaseTransport):
         if self._is_ours:
             self.client.close()
             self.client.connection_pool.disconnect()
+
+    def _renew(self, deadline: Deadline) -> None:
+        self._commands.renew()
 
     def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]:
         return self._commands.execute(batch, deadline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ class Commands:
         self._dial = dial
         self._lock = asyncio.Lock()
         self._idle: Line | None = None
+        self._is_lost = False
         self._is_kept = True
         self._is_closed = False
 
@@ -43,6 +45,7 @@ class Commands:
         """Send a batch and return its outcomes.
 
         It is never sent twice: if the replies are lost with the connection, nobody knows whether it was carried out.
+        A lost connection is not made again before `renew()`: the next one may be to a server that has lost data.
 
         Raises:
             Closed: after `close()`.
@@ -56,12 +59,21 @@ class Commands:
             self._check_open()
             raise
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a connection was lost, as far as can be told without using it."""
+        return self._is_lost or (self._idle is not None and self._idle.is_stale())
+
+    async def renew(self) -> None:
+        """Make a connection that was lost again, with the next batch."""
+        if self.is_lost:
+            await self._drop()
+        self._is_lost = False
+
     async def retire(self) -> None:
         """Keep the connection no longer than it is in use."""
         self._is_kept = False
-        line, self._idle = self._idle, None
-        if line is not None:
-            await line.close()
+        await self._drop()
 
     async def close(self) -> None:
         """Close the connection, for good."""
@@ -69,22 +81,31 @@ class Commands:
         await self.retire()
 
     async def _execute(self, batch: Batch, data: bytes, count: int, seconds: float) -> list[Any]:
-        line, self._idle = self._idle, None
+        line: Line | None = None
         try:
-            if line is not None and line.is_stale():
-                await line.close()
-                line = None
+            if self.is_lost:
+                raise replies.lost()
+            line, self._idle = self._idle, None
             if line is None:
                 self._check_open()
                 line = await self._dial(seconds)
             outcomes = replies.outcomes(batch, await line.exchange(data, count))
             if self._is_kept:
                 self._idle, line = line, None
+        except (redis.RedisError, OSError):
+            self._is_lost |= line is not None
+            raise
+        else:
             return outcomes
         finally:
             # Replies may still come: nobody else may take them for theirs.
             if line is not None:
                 await line.close()
+
+    async def _drop(self) -> None:
+        line, self._idle = self._idle, None
+        if line is not None:
+            await line.close()
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -227,8 +248,10 @@ class BaseTransport(ABC):
         self.keys = keys
 
     async def connect(self, timeout: float = TIMEOUT) -> None:
+        until = time.monotonic() + timeout
         with explained("connect to the server", self.address):
-            (reply,) = await self._execute(Batch(self.keys.signals, (("PING",),)), timeout)
+            await self._renew(until)
+            (reply,) = await self._execute(Batch(self.keys.signals, (("PING",),)), until - time.monotonic())
             replies.check_refusal(reply)
 
     async def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
@@ -248,6 +271,9 @@ class BaseTransport(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Close the connections that are our own. Idempotent."""
+
+    @abstractmethod
+    async def _renew(self, until: float) -> None: ...
 
     @abstractmethod
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]: ...
@@ -294,6 +320,9 @@ class AsyncRedisTransport(BaseTransport):
         if self._is_ours:
             await self.client.aclose()
             await self.client.connection_pool.disconnect()
+
+    async def _renew(self, until: float) -> None:
+        await self._commands.renew()
 
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]:
         return await self._commands.execute(batch, seconds)

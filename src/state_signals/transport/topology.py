@@ -30,10 +30,12 @@ class Topology:
 
     Attributes:
         is_stale: whether a node has to be asked for it (`CLUSTER SLOTS`) before it is used.
+        has_moved: whether slots have another master than before, which may not have all that was written.
     """
 
     def __init__(self, startup: Sequence[Address], remap: Callable[[Address], Address] | None = None) -> None:
         self.is_stale = True
+        self.has_moved = False
         self._startup = tuple(startup)
         self._remap = remap
         self._starts: list[int] = []
@@ -75,8 +77,10 @@ class Topology:
     def update(self, slots: Any, asked: Address) -> None:
         """Take over a node's reply to `CLUSTER SLOTS`."""
         found = sorted((first, last, [self._address(node, asked) for node in nodes]) for first, last, *nodes in slots)
+        before = (self._starts, self._ranges)
         self._starts = [first for first, _, _ in found]
         self._ranges = [(last, nodes[0]) for _, last, nodes in found]
+        self.has_moved |= bool(before[0]) and before != (self._starts, self._ranges)
         self._nodes = tuple(dict.fromkeys(node for _, _, nodes in found for node in nodes))
         self._hint = None
         self.is_stale = False
