@@ -98,7 +98,10 @@ class Transport(Protocol):
 
     keys: Keys
     address: str
-    client: Any
+
+    @property
+    def client(self) -> Any:
+        """The client of redis-py; None without a server."""
 
     def connect(self, timeout: float = TIMEOUT) -> None:
         """Make sure that the server answers. One attempt. Where connections for commands were lost, make them anew."""
@@ -155,7 +158,10 @@ class AsyncTransport(Protocol):
 
     keys: Keys
     address: str
-    client: Any
+
+    @property
+    def client(self) -> Any:
+        """The client of redis-py; None without a server."""
 
     async def connect(self, timeout: float = TIMEOUT) -> None:
         """Make sure that the server answers. One attempt."""
