@@ -194,14 +194,16 @@ class Server:
 
 
 class Exporter(ExporterProtocol):
-    """An exporter and its server. Its signals have the identifiers 1, 2, ...
+    """An exporter and its server. Its signals have the identifiers 1, 2, ..., or begin with another number.
 
     Attributes:
         server: the server.
     """
 
-    def __init__(self, server: Server | None = None, *, publisher_id: str = "fio-1", **options: Any) -> None:
-        ids = itertools.count(1)
+    def __init__(
+        self, server: Server | None = None, *, publisher_id: str = "fio-1", first: int = 1, **options: Any
+    ) -> None:
+        ids = itertools.count(first)
         defaults: dict[str, Any] = {"owner": b"us", "new_id": lambda: identifier(next(ids))}
         super().__init__(publisher_id, "fio", "node1", **(defaults | options))
         self.server = server or Server()

@@ -122,8 +122,8 @@ class Feed:
         """Return what has the first position of all that is held back; None: nothing is."""
         return self._ahead[min(self._ahead)] if self._ahead else None
 
-    def begin_after(self, last: int, sent: float = -math.inf, last_id: str | None = None) -> None:
-        """Set where to begin: after the signal with that position, which was sent then."""
+    def begin_after(self, last: int | None, sent: float = -math.inf, last_id: str | None = None) -> None:
+        """Set where to begin: after the signal with that position, which was sent then; None: it is not known yet."""
         self.last, self.sent, self._last_id = last, sent, last_id
 
     def begin_anew(self, now: float) -> None:

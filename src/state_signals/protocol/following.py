@@ -149,10 +149,11 @@ class Following:
         """Return the feed that a broadcast signal is for; None: it was handed out long ago."""
         name, envelope = arrival.signal.publisher_id, arrival.envelope
         feed = self._feeds.get(name)
-        if feed is None:
+        if feed is None or not feed.is_journaled:
             knows = (envelope.seq == 1 and not envelope.again) or not self.can_read
-            feed = self._add(name, Feed(envelope.seq - 1 if knows else None, self._limits.max_ahead, now))
-            feed.is_introduced = knows
+            feed = feed or self._add(name, Feed(None, self._limits.max_ahead, now))
+            feed.begin_after(envelope.seq - 1 if knows else None)
+            feed.is_journaled, feed.is_introduced = True, knows
         self.woken(name, feed)
         if feed.last is not None and envelope.seq <= feed.last:
             if envelope.sent <= feed.sent:
@@ -168,11 +169,11 @@ class Following:
         if not feed.is_introduced:
             self._to_introduce[name] = -math.inf
 
-    def unjournaled(self, publisher_id: str, now: float) -> None:
-        """Take note of an exporter without a journal."""
-        feed = self._feeds.get(publisher_id)
-        if feed is None or feed.is_journaled:
-            self._add(publisher_id, Feed(None, 0, now)).is_journaled = False
+    def unjournaled(self, publisher_id: str, now: float) -> tuple[list[Arrival], int]:
+        """Take note of an exporter without a journal. Return what was held back, and how many are missing before it."""
+        feed = self._feeds.get(publisher_id) or self._add(publisher_id, Feed(None, self._limits.max_ahead, now))
+        feed.is_journaled = False
+        return feed.without_journal()
 
     def handed_out(self, signal: Signal, envelope: Envelope) -> None:
         """Take note of a signal that the user gets."""

@@ -160,7 +160,7 @@ class ResponderProtocol:
         elif envelope.redelivered:
             self._hand_out(signal, now)
         elif not envelope.journal:
-            self._following.unjournaled(signal.publisher_id, now)
+            self._pass_over(signal.publisher_id, *self._following.unjournaled(signal.publisher_id, now), now)
             self._hand_out(signal, now)
         else:
             arrival = Arrival(signal, envelope, len(data))
@@ -169,6 +169,8 @@ class ResponderProtocol:
                 self._repeated(signal, envelope)
             else:
                 self._hand_out_all(feed.take(arrival, now), now)
+                if not self._following.can_read:
+                    self._pass_over(signal.publisher_id, *feed.without_journal(), now)
 
     # Time
 
@@ -237,8 +239,7 @@ class ResponderProtocol:
                 self._is_leaving = False
             case _:
                 for arrivals, missed, publisher_id in self._following.without_journal():
-                    self._missed(publisher_id, missed)
-                    self._hand_out_all(arrivals, now)
+                    self._pass_over(publisher_id, arrivals, missed, now)
                 if lasts and self._following.can_read:
                     self._following.can_read = False
                     self._events.append(Degraded(_NO_JOURNAL, text))
@@ -266,14 +267,18 @@ class ResponderProtocol:
 
     def next_event(self) -> Event | None:
         """Return the oldest event that was not returned yet."""
-        if not self._events:
-            return None
-        event = self._events.popleft()
-        if isinstance(event, SignalReceived):
-            # From here on the user knows of it, and may mean it: not before.
-            signal = event.signal
-            self._remember(self._newest, (signal.publisher_id, signal.event), signal.envelope)
-        return event
+        while self._events:
+            event = self._events.popleft()
+            if isinstance(event, SignalReceived):
+                signal = event.signal
+                if self._is_locked_out(signal):
+                    # It came before the lock.
+                    self.counters["filtered"] += 1
+                    continue
+                # From here on the user knows of it, and may mean it: not before.
+                self._remember(self._newest, (signal.publisher_id, signal.event), signal.envelope)
+            return event
+        return None
 
     # How it is done
 
@@ -303,7 +308,7 @@ class ResponderProtocol:
     def _introduced(self, reply: Introduced, now: float) -> None:
         announcement = reply.record.get(b"init")
         newest = None if reply.newest is None else self._decoded(reply.newest)
-        is_due = self._following.introduced(reply, newest and newest.envelope, now)
+        is_due = self._following.introduced(reply, None if newest is None else newest.envelope, now)
         feed = self._following.feed(reply.publisher_id)
         signal = None if announcement is None else self._decoded(announcement)
         if feed is None or signal is None or signal.publisher_id != reply.publisher_id or signal.envelope is None:
@@ -328,17 +333,17 @@ class ResponderProtocol:
             self._following.woken(request.publisher_id, feed)
             return
         is_whole = len(reply.signals) < request.count
-        passed, missed = feed.read(arrivals, is_whole=is_whole, now=now)
-        self._missed(request.publisher_id, missed)
-        self._hand_out_all(passed, now)
+        self._pass_over(request.publisher_id, *feed.read(arrivals, is_whole=is_whole, now=now), now)
         retained, feed.retained = feed.retained, None if is_whole else feed.retained
         if is_whole and retained is not None and retained.envelope is not None:
             self._hand_out_all([Arrival(retained, retained.envelope, 0)], now)
 
-    def _missed(self, publisher_id: str, count: int) -> None:
-        if count:
-            self.counters["missed"] += count
-            self._events.append(SignalsMissed(publisher_id, count))
+    def _pass_over(self, publisher_id: str, arrivals: list[Arrival], missed: int, now: float) -> None:
+        """Hand signals out, and tell how many before them will never come."""
+        if missed:
+            self.counters["missed"] += missed
+            self._events.append(SignalsMissed(publisher_id, missed))
+        self._hand_out_all(arrivals, now)
 
     def _hand_out_all(self, arrivals: list[Arrival], now: float) -> None:
         for arrival in arrivals:
@@ -350,10 +355,13 @@ class ResponderProtocol:
         if envelope is not None:
             self._remember(self._received, envelope.id, now)
             self._following.handed_out(signal, envelope)
-        if self.locked_id not in (None, signal.publisher_id) or self.locked_tag not in (None, signal.tag):
+        if self._is_locked_out(signal):
             self.counters["filtered"] += 1
             return
         self._events.append(SignalReceived(signal))
+
+    def _is_locked_out(self, signal: Signal) -> bool:
+        return self.locked_id not in (None, signal.publisher_id) or self.locked_tag not in (None, signal.tag)
 
     def _answer(
         self,

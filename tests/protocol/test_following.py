@@ -1,0 +1,636 @@
+"""How a responder comes to know of exporters, what it hears of those that were there first, and what it catches up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from state_signals import Limits, Signal
+from state_signals.codec import encode_signal
+from state_signals.protocol.events import Degraded, MessageRefused, SignalReceived, SignalsMissed
+from state_signals.requests import CatchUp, Discover, Introduce
+from tests.protocol.stage import (
+    KEYS,
+    Exporter,
+    Responder,
+    Server,
+    events,
+    events_of,
+    every_event,
+    identifier,
+    signal,
+)
+
+PATIENCE = 5.0
+SILENCE = 5.0
+NOPERM = ("NOPERM", "NOPERM this user has no permissions to access one of the keys")
+
+
+def running(server: Server, publisher_id: str = "fio-1", *, first: int = 1, now: float = 0.0, **options) -> Exporter:
+    """An exporter that has begun, waits for answers to its first signal, and lives; so there are two in its journal."""
+    core = Exporter(server, publisher_id=publisher_id, first=first, reply=KEYS.reply(publisher_id), **options)
+    core.initialize(["start", "stop"], now=now, sent=now)
+    core.subs = {"x"}
+    core.work(now)
+    core.publish("start", timeout=None, now=now, sent=now + 0.1)
+    core.said(now)
+    return core
+
+
+def says(core: Exporter, *listeners: Responder, event: str = "start", now: float = 1.0) -> None:
+    """Have an exporter publish a signal that gets to these."""
+    core.publish(event, timeout=None, now=now, sent=now)
+    hears(core, *listeners, now=now)
+
+
+def hears(core: Exporter, *listeners: Responder, now: float = 1.0) -> None:
+    """Have what an exporter broadcasts get to these."""
+    for data in core.said(now):
+        for listener in listeners:
+            listener.message_received(data, now)
+
+
+# Who comes late
+
+
+@pytest.mark.parametrize(("replay", "expected"), [("state", [1]), ("none", []), ("all", [1, 2])])
+def test_who_comes_late_hears_of_live_exporters_what_it_has_asked_for(replay, expected):
+    server = Server()
+    fio = running(server)
+    core = Responder(server, replay=replay)
+    core.comes(1.0)
+    assert core.heard(1.0) == expected
+    says(fio, core, event="stop")
+    assert core.heard(1.0) == [3]
+
+
+@pytest.mark.parametrize(("replay", "expected"), [("state", [1, 3]), ("none", [3]), ("all", [1, 2, 3])])
+def test_what_is_published_between_subscribing_and_asking_comes_in_order(replay, expected):
+    server = Server()
+    fio = running(server)
+    core = Responder(server, replay=replay)
+    core.subscribed(1.0)
+    says(fio, core)
+    assert core.heard(1.0) == expected
+
+
+def test_the_retained_initialization_can_be_answered():
+    server = Server()
+    fio = running(server)
+    core = Responder(server)
+    core.comes(1.0)
+    [event] = events(core)
+    core.respond_to(event.signal, None, None, now=1.0, sent=0.0)
+    [data] = [request.data for request in core.work(1.0) if hasattr(request, "reply")]
+    fio.message_received(data, 1.0)
+    assert fio.subs == {"x", "a"}
+
+
+@pytest.mark.parametrize("replay", ["state", "none", "all"])
+def test_exporters_that_seem_dead_are_not_heard_of_until_they_say_something(replay):
+    server = Server()
+    fio = running(server)
+    core = Responder(server, replay=replay)
+    core.comes(60.0)
+    assert core.heard(60.0) == []
+    assert core.next_deadline() == float("inf")
+    fio.said(61.0)
+    says(fio, core, now=62.0)
+    assert core.heard(62.0) == {"state": [1, 3], "none": [3], "all": [1, 2, 3]}[replay]
+
+
+def test_an_exporter_that_seemed_dead_and_proves_to_live_is_heard_of_after_the_next_outage():
+    server = Server()
+    fio = running(server)
+    core = Responder(server)
+    core.comes(60.0)
+    core.comes(61.0)
+    assert core.heard(61.0) == []
+    fio.work(62.0)
+    fio.said(62.0)
+    core.comes(63.0)
+    assert core.heard(63.0) == [1]
+
+
+def test_an_exporter_that_has_shut_down_is_not_heard_of():
+    server = Server()
+    fio = running(server)
+    fio.shutdown(now=0.0, sent=0.0)
+    fio.said()
+    core = Responder(server)
+    core.comes(1.0)
+    assert core.heard(1.0) == []
+
+
+def test_without_its_initialization_in_the_journal_all_of_it_still_begins_with_that():
+    server = Server()
+    fio = running(server)
+    says(fio)
+    server.trim_journal(1)
+    core = Responder(server, replay="all")
+    core.comes(1.0)
+    assert sorted(core.heard(1.0)) == [1, 3]
+    assert core.counters["missed"] == 2
+
+
+def test_many_exporters_are_heard_of_each():
+    server = Server()
+    for number in range(5):
+        running(server, f"fio-{number}", first=10 * number)
+    core = Responder(server)
+    core.comes(1.0)
+    core.query(1.0)
+    told = [event.signal.publisher_id for event in events_of(core, SignalReceived)]
+    assert sorted(told) == [f"fio-{number}" for number in range(5)]
+
+
+# Who was there first
+
+
+def test_an_exporter_that_came_after_us_is_heard_from_its_beginning_whatever_was_asked_for():
+    server = Server()
+    core = Responder(server, replay="none")
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    assert core.heard(1.0) == []
+    says(fio, core, now=2.0)
+    assert core.heard(2.0) == [1, 2, 3]
+
+
+def test_an_exporter_of_which_every_broadcast_was_lost_is_found_after_the_outage():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    running(server, now=1.0)
+    core.comes(2.0)
+    assert core.heard(2.0) == [1, 2]
+
+
+def test_an_exporter_that_came_while_we_were_asking_is_heard_from_its_beginning():
+    server = Server()
+    core = Responder(server)
+    core.subscribed(0.0)
+    running(server, now=1.0)
+    assert core.heard(3.0) == [1, 2]
+
+
+def test_the_first_signal_of_an_exporter_is_handed_out_without_asking_anybody():
+    core = Responder()
+    core.comes(0.0)
+    core.message_received(signal(1), 0.0)
+    assert [event.signal.seq for event in events(core)] == [1]
+    core.message_received(signal(2), 0.0)
+    assert [event.signal.seq for event in events(core)] == [2]
+    assert core.query(0.0) == []
+
+
+def test_who_has_not_heard_of_an_exporter_that_says_something_again_asks_who_that_is_first():
+    server = Server()
+    fio = running(server)
+    core = Responder(server, replay="none")
+    core.comes(1.0)
+    fio.responses_lost()
+    hears(fio, core)
+    assert events(core) == []
+    assert core.heard(1.0) == [1, 2]
+
+
+def test_what_is_said_again_was_there_before_who_has_heard_of_the_exporter():
+    server = Server()
+    fio = running(server)
+    core = Responder(server)
+    core.comes(1.0)
+    assert core.heard(1.0) == [1]
+    fio.responses_lost()
+    hears(fio, core)
+    assert core.heard(1.0) == []
+    assert core.counters == {"repeated": 2}
+
+
+def test_an_exporter_out_of_sight_that_is_heard_begins_with_what_was_heard():
+    server = Server()
+    core = Responder(server)
+    fio = running(server, now=-50.0)
+    server.exporter_alive("fio-1", at=-100_000.0)
+    core.comes(0.0)
+    says(fio, core)
+    says(fio, core)
+    assert core.heard(1.0) == [1, 3, 4]
+
+
+# Catching up
+
+
+def test_after_an_outage_everything_that_was_missed_comes_in_order():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=2.0)
+    assert core.heard(2.0) == [1, 2, 3]
+    for _ in range(100):
+        says(fio, now=3.0)
+    core.subscribed(4.0)
+    says(fio, core, now=4.0)
+    assert core.heard(4.0) == list(range(4, 105))
+    assert core.counters == {}
+
+
+def test_what_has_still_to_be_read_waits_on_the_server_and_not_in_memory():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    for _ in range(200):
+        says(fio, now=3.0)
+    core.subscribed(4.0)
+    for _ in range(3):
+        request = core.next_query(4.0)
+        core.reply_received(request, server.carry_out(request), 4.0)  # type: ignore[arg-type]
+    told = events(core)
+    assert 0 < len(told) <= 64
+    rest = core.heard(4.0)
+    assert len(told) + len(rest) == 202
+
+
+def test_a_lost_broadcast_is_found_with_the_next_one():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core)
+    core.heard(1.0)
+    says(fio)
+    says(fio, core)
+    assert core.heard(1.0) == [4, 5]
+
+
+def test_a_lost_broadcast_is_found_after_a_silence_even_if_it_was_the_last():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=1.0)
+    core.heard(1.0)
+    says(fio, now=2.0)
+    assert core.next_deadline() == 1.0 + SILENCE
+    core.handle_timeout(
+        1.0 + SILENCE,
+    )
+    assert core.heard(1.0 + SILENCE) == [4]
+
+
+def test_signals_that_the_journal_has_lost_are_told_and_counted():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core)
+    core.heard(1.0)
+    for _ in range(4):
+        says(fio)
+    server.trim_journal(2)
+    core.subscribed(2.0)
+    core.query(2.0)
+    told = events(core)
+    assert told[0] == SignalsMissed("fio-1", 2)
+    assert [event.signal.seq for event in told[1:]] == [6, 7]
+    assert core.counters == {"missed": 2}
+
+
+def test_whatever_else_is_in_the_journal_is_refused_and_the_rest_is_handed_out():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    running(server, now=1.0)
+    server.write(signal(3, "stop", reply="elsewhere"), signal(4, publisher_id="fio-2"), signal(5))
+    core.subscribed(2.0)
+    assert core.heard(2.0) == [1, 2, 5]
+    assert core.counters == {"foreign-reply": 1, "missed": 2}
+
+
+# A server that has lost its data
+
+
+def test_an_exporter_that_nobody_knows_is_waited_for_since_it_may_put_its_journal_back():
+    server = Server()
+    fio = running(server)
+    core = Responder(server)
+    core.comes(1.0)
+    core.heard(1.0)
+    other = Responder(server)
+    server.loses_everything()
+    other.comes(2.0)
+    other.message_received(signal(2, id=identifier(2), again=True), 2.0)
+    assert other.heard(2.0) == []
+    assert other.next_deadline() == pytest.approx(2.25)
+    fio.reconnects(3.0)
+    hears(fio, core, other, now=3.0)
+    assert other.heard(3.0) == [1, 2]
+    assert core.heard(3.0) == []
+
+
+def test_an_exporter_that_nobody_knows_is_not_waited_for_without_end():
+    core = Responder(Server())
+    core.comes(0.0)
+    core.message_received(signal(7), 1.0)
+    now, got = 1.0, core.heard(1.0)
+    while not got and now < 60.0:
+        now = core.next_deadline()
+        core.handle_timeout(now)
+        got = core.heard(now)
+    assert got == [7]
+    assert 1.0 + PATIENCE <= now <= 2.0 + PATIENCE
+
+
+def test_an_exporter_that_began_again_with_a_new_journal_is_heard_from_its_beginning():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=2.0)
+    assert core.heard(2.0) == [1, 2, 3]
+    server.loses_everything()
+    again = running(server, first=51, now=10.0)
+    says(again, core, now=11.0)
+    assert core.heard(11.0) == [1, 2, 3]
+    assert [json.loads(data)["metadata"]["_state_signals"]["id"] for data in server.journal()] == [
+        identifier(number) for number in (51, 52, 53)
+    ]
+
+
+def test_a_late_copy_of_an_old_signal_is_no_new_beginning():
+    server = Server()
+    core = Responder(server, limits=Limits(max_remembered=2))
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    for _ in range(4):
+        says(fio, core, now=2.0)
+    core.heard(2.0)
+    core.message_received(server.journal()[1], 3.0)
+    assert core.heard(3.0) == []
+    assert core.counters == {"repeated": 1}
+
+
+# Locks
+
+
+def test_who_is_locked_to_an_exporter_asks_of_no_other():
+    server = Server()
+    running(server, "fio-1")
+    running(server, "fio-2", first=50)
+    core = Responder(server)
+    core.lock_id("fio-2")
+    core.subscribed(1.0)
+    asked = core.query(1.0)
+    assert {request.publisher_id for request in asked if isinstance(request, Introduce | CatchUp)} == {"fio-2"}
+    assert [event.signal.publisher_id for event in events(core)] == ["fio-2"]
+
+
+def test_who_is_locked_follows_the_others_no_longer():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    one, two = running(server, "fio-1", now=1.0), running(server, "fio-2", first=50, now=1.0)
+    for each in (one, two):
+        says(each, core, now=2.0)
+    core.heard(2.0)
+    core.lock_id("fio-2")
+    says(one, core, now=3.0)
+    core.handle_timeout(2.0 + SILENCE)
+    asked = core.query(2.0 + SILENCE)
+    assert {request.publisher_id for request in asked} == {"fio-2"}
+
+
+def test_who_is_unlocked_hears_of_who_is_there_as_if_it_had_just_come():
+    server = Server()
+    one, two = running(server, "fio-1"), running(server, "fio-2", first=50)
+    core = Responder(server)
+    core.lock_id("fio-2")
+    core.comes(1.0)
+    assert core.heard(1.0) == [1]
+    says(one, core)
+    core.unlock()
+    assert isinstance(core.next_query(1.0), Discover)
+    assert core.heard(1.0) == [1]
+    says(one, core)
+    says(two, core)
+    assert sorted(core.heard(1.0)) == [3, 4]
+    core.unlock()
+    assert core.next_query(1.0) is None
+
+
+def test_a_lock_to_a_tag_filters_what_comes_from_the_journal_too():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    core.lock_tag("nightly")
+    server.write(signal(1), signal(2, tag="other"), signal(3))
+    for seq in (1, 4):
+        core.message_received(signal(seq), 1.0)
+    assert core.heard(1.0) == [1, 3, 4]
+    assert core.counters == {"filtered": 1}
+
+
+def test_what_was_waiting_to_be_handed_out_is_filtered_by_a_lock_too():
+    core = Responder()
+    core.comes(0.0)
+    core.message_received(signal(2), 0.0)
+    core.lock_id("fio-2")
+    core.message_received(signal(1), 0.0)
+    assert events(core) == []
+    assert core.counters == {"filtered": 1}
+
+
+# Shutdown
+
+
+def test_who_has_shut_down_is_followed_still_and_may_begin_again():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    fio.shutdown(now=2.0, sent=2.0)
+    hears(fio, core, now=2.0)
+    assert core.heard(2.0) == [1, 2, 3]
+    core.comes(3.0)
+    fio.initialize(["start"], now=4.0, sent=4.0)
+    fio.said(4.0)
+    core.comes(5.0)
+    assert core.heard(5.0) == [4]
+
+
+def test_who_has_shut_down_and_is_gone_is_not_asked_after_an_outage():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    fio.shutdown(now=2.0, sent=2.0)
+    hears(fio, core, now=2.0)
+    core.heard(2.0)
+    server.carry_out(fio.release())
+    core.subscribed(3.0)
+    assert [type(request) for request in core.query(3.0)] == [Discover]
+
+
+# Without a journal
+
+
+def test_signals_without_a_journal_are_handed_out_as_they_come():
+    core = Responder()
+    core.comes(0.0)
+    for seq in (3, 5, 4):
+        core.message_received(signal(seq, journal=False), 0.0)
+    assert core.heard(0.0) == [3, 5, 4]
+    assert core.query(60.0) == []
+    assert core.next_deadline() == float("inf")
+
+
+def test_an_exporter_that_has_lost_its_journal_hands_out_what_was_held_back_first():
+    core = Responder()
+    core.comes(0.0)
+    for seq in (1, 3):
+        core.message_received(signal(seq), 0.0)
+    core.message_received(signal(4, journal=False), 0.0)
+    told = events(core)
+    assert [event.signal.seq for event in told if isinstance(event, SignalReceived)] == [1, 3, 4]
+    assert SignalsMissed("fio-1", 1) in told
+
+
+def test_an_exporter_that_has_lost_its_journal_is_still_told_when_we_leave():
+    core = Responder()
+    core.comes(0.0)
+    core.message_received(signal(1, "initialization"), 0.0)
+    [event] = events(core)
+    core.respond_to(event.signal, None, None, now=0.0, sent=0.0)
+    core.work()
+    core.message_received(signal(2, journal=False), 1.0)
+    core.leave(now=1.0, sent=0.0)
+    assert "left" in [json.loads(request.data).get("state") for request in core.work(1.0) if hasattr(request, "data")]
+
+
+def test_an_exporter_that_comes_back_with_a_journal_is_heard_again():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    core.message_received(signal(9, journal=False), 0.0)
+    assert core.heard(0.0) == [9]
+    fio = running(server, now=1.0)
+    says(fio, core, now=2.0)
+    says(fio, core, now=2.0)
+    assert core.heard(2.0)[-2:] == [3, 4]
+
+
+@pytest.mark.parametrize("request_", [Discover, Introduce, CatchUp])
+def test_without_the_permission_to_read_broadcasts_are_taken_as_they_come_and_that_is_told_once(request_):
+    server = Server()
+    server.refuses = {request_: NOPERM}
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=2.0)
+    says(fio, now=2.0)
+    says(fio, core, now=2.0)
+    core.query(2.0)
+    core.comes(3.0)
+    says(fio, core, now=3.0)
+    core.query(3.0)
+    core.handle_timeout(30.0)
+    core.query(30.0)
+    told = every_event(core)
+    [degraded] = [event for event in told if isinstance(event, Degraded)]
+    assert (degraded.lost.partition(":")[0], degraded.why) == ("the journal", NOPERM[1])
+    assert [event.signal.seq for event in told if isinstance(event, SignalReceived)][-3:] == [3, 5, 6]
+    assert core.next_deadline() == float("inf")
+
+
+def test_what_is_refused_for_now_is_passed_over_and_asked_again_later():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=1.0)
+    core.heard(1.0)
+    says(fio, now=2.0)
+    server.refuses = {CatchUp: ("LOADING", "LOADING Redis is loading the dataset in memory")}
+    says(fio, core, now=2.0)
+    core.query(2.0)
+    told = every_event(core)
+    assert told[0] == SignalsMissed("fio-1", 1)
+    assert told[1].signal.seq == 5
+    server.refuses = {}
+    says(fio, now=3.0)
+    says(fio, core, now=3.0)
+    assert core.heard(3.0) == [6, 7]
+
+
+# Bounds, and what anybody may write
+
+
+def test_so_many_exporters_are_followed_and_those_that_were_silent_longest_are_forgotten_first():
+    core = Responder(limits=Limits(max_remembered=3))
+    core.comes(0.0)
+    for number in range(5):
+        core.message_received(signal(1, publisher_id=f"fio-{number}", id=identifier(number)), 0.0)
+        if number == 3:
+            core.message_received(signal(2, publisher_id="fio-1", id=identifier(50)), 0.0)
+    assert list(core._following._feeds) == ["fio-3", "fio-1", "fio-4"]
+    core.message_received(signal(1, publisher_id="fio-9", journal=False, id=identifier(60)), 0.0)
+    assert list(core._following._feeds) == ["fio-1", "fio-4", "fio-9"]
+
+
+@pytest.mark.parametrize("info", [b"", b"\xff", b"[]", b"null", b'{"ttl": "x", "began": []}', b"[" * 100_000, b"7"])
+def test_whatever_is_kept_of_an_exporter_harms_nobody(info):
+    server = Server()
+    running(server)
+    server.set_record(info=info)
+    core = Responder(server)
+    core.comes(0.0)
+    assert core.heard(1.0) in ([], [1])
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        b"nonsense",
+        signal(1, "initialization", publisher_id="fio-2"),
+        signal(1, "initialization", reply="elsewhere"),
+        encode_signal(Signal("fio-1", "fio", "initialization", "node1")),
+    ],
+    ids=["no signal", "of another exporter", "with a foreign reply", "of version 1"],
+)
+def test_an_initialization_that_is_none_is_not_handed_out(init):
+    server = Server()
+    fio = running(server)
+    server.set_record(init=init)
+    core = Responder(server)
+    core.comes(1.0)
+    assert core.heard(1.0) == []
+    says(fio, core)
+    assert core.heard(1.0) == [3]
+
+
+def test_a_newest_signal_that_is_none_is_refused():
+    server = Server()
+    running(server)
+    server.write(signal(3, reply="elsewhere"))
+    core = Responder(server, replay="none")
+    core.comes(1.0)
+    assert {type(event) for event in every_event(core)} <= {MessageRefused, SignalReceived, SignalsMissed}
+
+
+def test_a_reply_about_an_exporter_that_was_forgotten_meanwhile_is_dropped():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    running(server, now=1.0)
+    core.subscribed(2.0)
+    core.query(2.0)
+    every_event(core)
+    core.subscribed(3.0)
+    request = CatchUp("fio-1", 0, 64)
+    reply = server.carry_out(request)
+    core.lock_id("fio-2")
+    core.reply_received(request, reply, 3.0)
+    assert every_event(core) == []
