@@ -12,7 +12,7 @@ import redis
 
 from state_signals import Outcome, PublishResult
 from state_signals.transport.keys import Keys
-from tests.faults.processes import Process, Processes
+from tests.faults.processes import Processes
 from tests.parties import Parties, eventually
 
 TTL = 1.0
@@ -49,8 +49,8 @@ def outcomes(result: PublishResult) -> dict[str, Outcome]:
 
 
 def server_time(client: redis.Redis) -> float:
-    seconds, microseconds = client.time()  # type: ignore[misc]
-    return float(seconds) + float(microseconds) / 1e6
+    time: Any = client.time()
+    return float(time[0]) + float(time[1]) / 1e6
 
 
 class Proofs:
@@ -287,6 +287,3 @@ def _nothing(*_: object) -> None:
 def _pending(exporter: Any) -> set[str]:
     pending: set[str] = exporter._core._responses.pending()
     return pending
-
-
-__all__ = ["Process"]

@@ -161,11 +161,41 @@ def test_a_proof_of_life_shows_that_somebody_has_taken_our_identifier():
     assert events(core) == [ClaimRefused(b"them")]
 
 
+def test_who_was_kept_from_running_looks_whose_the_identifier_is_before_it_says_anything():
+    core = initialized("a")
+    core.server.set_owner(b"them", ttl=15.0)
+    before = len(core.server.journal())
+    core.publish("start", now=12.0, sent=12.0)
+    assert kinds(core.work(12.0)) == [CheckJournal]
+    assert every_event(core) == [ClaimRefused(b"them")]
+    assert len(core.server.journal()) == before
+
+
+def test_who_was_kept_from_running_and_was_not_replaced_renews_the_claim_first():
+    core = initialized("a")
+    core.publish("start", now=12.0, sent=12.0)
+    assert kinds(core.work(12.0))[:3] == [CheckJournal, Beat, Publish]
+    core.publish("stop", now=13.0, sent=13.0)
+    assert kinds(core.work(13.0)) == [Publish]
+
+
+def test_a_claim_counts_from_when_it_was_asked_for_not_from_when_the_reply_was_read():
+    core = initialized("a")
+    beat = core.next_request(5.0)
+    assert isinstance(beat, Beat)
+    reply = core.server.carry_out(beat)
+    core.server.set_owner(b"them", ttl=100.0)
+    core.reply_received(beat, reply, 60.0)
+    core.publish("start", now=60.0, sent=60.0)
+    assert kinds(core.work(60.0)) == [CheckJournal]
+    assert events_of(core, ClaimRefused) == [ClaimRefused(b"them")]
+
+
 def test_a_claim_that_has_run_out_is_made_again_and_the_journal_is_checked():
     core = initialized("a")
     publish(core, timeout=None)
     done = core.work(60.0)
-    assert kinds(done)[:4] == [Beat, Claim, CheckJournal, Restore]
+    assert kinds(done)[:4] == [CheckJournal, Claim, CheckJournal, Restore]
     assert core.server.owner() == b"us"
     assert [event for event in every_event(core) if isinstance(event, ClaimHeld)] == []
 

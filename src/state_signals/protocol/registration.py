@@ -17,6 +17,9 @@ _CLAIM_AGAIN = 1.0
 _RENEWED_BY = 0.25
 """Seconds by which a claim lives longer than expected if it was renewed."""
 
+_SURE_FOR = 2 / 3
+"""Share of its time after which a claim that was not renewed is in doubt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -123,6 +126,8 @@ class Registration:
         may_be_held: whether it was made, and may be ours.
         refused_by: the other owner, once we know that it lives.
         began: server time of the first claim.
+        is_in_doubt: whether the claim may have run out, and somebody else may have taken our place: this process was
+            kept from running, or out of touch. The owner has to be looked up, and the claim renewed, before all else.
     """
 
     publisher_id: str
@@ -133,10 +138,14 @@ class Registration:
     may_be_held: bool = False
     refused_by: bytes | None = None
     began: float | None = None
+    is_in_doubt: bool = False
     _dead: bytes | None = None
     _rival: tuple[bytes, float] | None = None
     _claim_at: float = -float("inf")
     _beat_at: float = -float("inf")
+    # When we asked for what the server has replied to since: the claim lasts at least from there.
+    _asked_at: float = -float("inf")
+    _renewed_at: float = -float("inf")
     _joined: dict[str, bytes] = field(default_factory=dict)
     _gone: dict[str, None] = field(default_factory=dict)
 
@@ -145,12 +154,14 @@ class Registration:
         if self.is_held or self.refused_by is not None or now < self._claim_at:
             return None
         self.may_be_held = True
+        self._asked_at = now
         return Claim(self.publisher_id, self.owner, self.ttl, instead_of=self._dead)
 
     def claimed(self, reply: Claimed, now: float) -> None:
         """Take the reply to a claim."""
         if reply.owner in (self.owner, None):
             self.is_held = True
+            self._renewed()
             self.began = reply.server_time if self.began is None else self.began
             return
         other = reply.owner or b""
@@ -205,11 +216,21 @@ class Registration:
         """Return the proof of life that is due; None: it is not."""
         if not self.is_held or now < self._beat_at:
             return None
+        self._asked_at = now
         return Beat(self.publisher_id, self.ttl, position)
 
     def beaten(self, now: float) -> None:
         """Take note that a proof of life was given, or cannot be."""
         self._beat_at = now + self.ttl / 3
+        self._renewed()
+
+    def doubts(self, now: float) -> bool:
+        """Return whether the claim is in doubt from now on. It was not before, and is until it is renewed."""
+        if self.is_in_doubt or not self.is_held or now <= self._renewed_at + self.ttl * _SURE_FOR:
+            return False
+        self.is_in_doubt = True
+        self.beat_soon()
+        return True
 
     def beat_soon(self) -> None:
         """Give a proof of life as soon as possible."""
@@ -222,3 +243,7 @@ class Registration:
         if not self.is_held:
             return self._claim_at
         return self._beat_at if not (self._joined or self._gone) else -float("inf")
+
+    def _renewed(self) -> None:
+        self._renewed_at = self._asked_at
+        self.is_in_doubt = False

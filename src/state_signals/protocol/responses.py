@@ -21,7 +21,7 @@ from state_signals.protocol.events import (
 from state_signals.protocol.outgoing import Publication
 from state_signals.protocol.presence import Presence
 from state_signals.protocol.rounds import Round
-from state_signals.results import PublishResult
+from state_signals.results import PublishResult, Report
 
 __all__ = ["Responses"]
 
@@ -131,13 +131,8 @@ class Responses:
             self._late(response)
         elif this.answered(responder_id, response.ras, response.message, response.took, now):
             self._tell(this, [responder_id], now)
-        elif responder_id not in this.reports:
-            self._counters["not-in-roster"] += 1
-        elif this.reports[responder_id].ras is None:
-            # It was given up before, while others are still waited for.
-            self._late(response)
         else:
-            self._counters["repeated"] += 1
+            self._surplus(response, this.reports.get(responder_id))
 
     def progress(self, response: WireResponse, now: float) -> None:
         """Take a report that is no answer yet."""
@@ -231,6 +226,15 @@ class Responses:
 
     def _newest(self, event: str) -> Round | None:
         return next((this for this in reversed(self._rounds.values()) if this.event == event), None)
+
+    def _surplus(self, response: WireResponse, report: Report | None) -> None:
+        if report is None:
+            self._counters["not-in-roster"] += 1
+        elif report.ras is None:
+            # It was given up before, while others are still waited for.
+            self._late(response)
+        else:
+            self._counters["repeated"] += 1
 
     def _late(self, response: WireResponse) -> None:
         if response.again:

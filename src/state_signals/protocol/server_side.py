@@ -103,6 +103,7 @@ class ServerSide:
         self._redeliveries: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._can_redeliver = True
         self._check_at = math.inf
+        self._asked_at = -math.inf
         self._suspects: frozenset[str] = frozenset()
 
     # What is to be done
@@ -117,7 +118,7 @@ class ServerSide:
         if not self._is_claimed:
             # Nothing goes out before we know that the name is ours.
             return self.registration.claim(now)
-        request = self._before_signals()
+        request = self._before_signals(now)
         if request is None and (publication := self.outgoing.first()) is not None:
             request = self._publish(publication)
         if request is None and self._redeliveries:
@@ -174,7 +175,7 @@ class ServerSide:
             case JournalChecked():
                 self._journal_checked(reply)
             case PresenceChecked():
-                self.presence.checked(reply, now)
+                self.presence.checked(reply, self._asked_at, now)
                 self._suspects = frozenset(filter(self.presence.is_lost, reply.seen))
             case Beaten():
                 self.registration.beaten(now)
@@ -241,9 +242,13 @@ class ServerSide:
     def _is_claimed(self) -> bool:
         return self.registration.is_held or not self.is_journaled
 
-    def _before_signals(self) -> ExporterRequest | None:
+    def _before_signals(self, now: float) -> ExporterRequest | None:
+        if self.is_journaled and self.registration.doubts(now):
+            self._is_checked = False
         if self.is_journaled and not self._is_checked:
             return CheckJournal(self.registration.publisher_id)
+        if self.is_journaled and self.registration.is_in_doubt:
+            return self.registration.beat(now, self.position)
         if self._lost or self._announces_again:
             return self._restore()
         return None
@@ -285,6 +290,7 @@ class ServerSide:
             names = self.presence.followed(self._waited_for())
             self._check_at = now + self.presence.interval() if names else math.inf
             if names:
+                self._asked_at = now
                 return CheckPresence(names)
         return self.registration.beat(now, self.position) if self.is_journaled else None
 
