@@ -19,7 +19,7 @@ class _Vital:
         ttl: seconds that a proof of life is good for.
         seen_at: our time of the newest one.
         score: the server's time of the newest one that was read there; None: none was.
-        checked_at: our time of the last look for it there.
+        checked_at: our time of the last look for it there: when we asked, for the reply may have come long after.
     """
 
     ttl: float
@@ -81,13 +81,13 @@ class Presence:
         """Return the seconds between two looks at the server, while somebody is waited for."""
         return min(1.0, (self.ttl or 3.0) / 3)
 
-    def checked(self, reply: PresenceChecked, now: float) -> None:
-        """Take what the server knows."""
+    def checked(self, reply: PresenceChecked, asked_at: float, now: float) -> None:
+        """Take what the server knew at some time since `asked_at`."""
         for name, score in reply.seen.items():
             vital = self._vitals.get(name)
             if vital is None:
                 continue
-            last_look, vital.checked_at = vital.checked_at, now
+            last_look, vital.checked_at = vital.checked_at, asked_at
             if score is None and last_look == -math.inf:
                 # Nobody could look before: its time begins now.
                 vital.seen_at = max(vital.seen_at, now)
