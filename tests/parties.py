@@ -34,7 +34,17 @@ DEADLINE = 20.0
 EVENTS = ["start", "stop", "benchmark-start", "benchmark-stop"]
 
 _BLOCKING = frozenset(
-    "initialize initialize_and_wait publish_signal shutdown close respond srespond working run".split()
+    (
+        "initialize",
+        "initialize_and_wait",
+        "publish_signal",
+        "shutdown",
+        "close",
+        "respond",
+        "srespond",
+        "working",
+        "run",
+    )
 )
 
 
@@ -187,6 +197,18 @@ class Parties:
             responder.on(*(() if event is None else (event,)))(function)
         self.task(responder.run())
         return responder
+
+    async def crew(
+        self, *names: str, responders: dict[str, Any] | None = None, **options: Any
+    ) -> tuple[Any, list[tuple[Any, Heard]]]:
+        """Return an exporter, and the responders on its roster; they answer nothing by themselves from then on."""
+        members = [await self.listening(name, responder_id=name, **(responders or {})) for name in names]
+        exporter = await self.exporter(**options)
+        waiting = self.task(exporter.initialize_and_wait(len(names), EVENTS, timeout=-1))
+        for responder, heard in members:
+            await responder.srespond(await heard.next("initialization"), ras=1)
+        assert await waiting == 0
+        return exporter, members
 
     async def crash(self, party: Any) -> None:
         """End a party as if its process had died: nobody is told, and on the server all stays as it is."""

@@ -263,7 +263,8 @@ class ExporterProtocol:
         if self._server.registration.is_held or self._server.outgoing.head or self._server.outgoing:
             raise InvalidArgument(f"{self.publisher_id!r} has published signals: its identifier cannot change any more")
         self.publisher_id = self._server.registration.publisher_id = publisher_id
-        self._reply = reply
+        if self._reply is not None:
+            self._reply = reply
 
     def claim(self) -> None:
         """Claim the `publisher_id` now, and not only with the first signal. `ClaimHeld` or `ClaimRefused` follows."""
