@@ -38,6 +38,8 @@ def test_each_command_has_examples_and_its_exit_codes(command: str, capsys: pyte
     assert shown.count(f"\n    state-signals {command} ") >= 3
     assert "4 no connection" in " ".join(shown.split())
     assert "STATE_SIGNALS_URL" in shown
+    for form in ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://"):
+        assert form in shown
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in MINE)])
@@ -82,12 +84,27 @@ def test_without_a_server_the_exit_code_is_4(command: list[str], capsys: pytest.
     assert "secret" not in said
 
 
+@pytest.mark.parametrize("command", [["run", "fio"], ["respond"], ["listen", "--responses"]])
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://127.0.0.1:1,127.0.0.1:2/main", "redis+cluster://127.0.0.1:1,[::1]:2"]
+)
+def test_several_hosts_may_be_named(command: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*command, "--url", url, "--connect-timeout", "0", *(["--", "true"] if command[0] == "run" else [])]
+    assert app.run(given) == 4
+    said = capsys.readouterr().err
+    assert said.startswith("state-signals: error: cannot connect to the server at ")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", [["run", "fio"], ["respond"], ["listen"]])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--url", "http://user:secret@host"], "url must be redis://"),
         (["--url", "redis://user:sec/ret@host:1"], "percent-encoded"),
+        (["--url", "redis+sentinel://u:secret@host:1,host:2"], ".../SERVICE"),
+        (["--url", "redis+cluster://u:secret@host:1,host:x"], "a port must be a number"),
+        (["--url", "redis+cluster://u:sec?ret@host:1"], "percent-encoded"),
         (["--url", "memory://bus"], "memory:// lives within one process"),
         (["--namespace", "a:b"], "namespace must be"),
         (["--connect-timeout", "-3"], "--connect-timeout must not be negative"),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
 from state_signals import SignalExporter, SignalResponder
+from state_signals.server import EmbeddedServer
 from tests.cli.conftest import STATE_SIGNALS, Program, Respond, Start, signal_of
 from tests.conftest import wait_until
 
@@ -208,12 +211,67 @@ def test_a_signal_ends_it_without_a_traceback(start: Start, number: signal.Signa
 
 
 def test_it_leaves_no_trace_on_the_server(start: Start, exporter: SignalExporter, redis_url: str) -> None:
-    program = listening(start, "--responses")
     exporter.publish_signal("benchmark-start", wait=False)
-    lines(program, 1)
     with redis.Redis.from_url(redis_url) as client:
-        assert client.keys() == []
+        before = sorted(client.keys())
+        program = listening(start, "--responses")
+        exporter.publish_signal("benchmark-stop", wait=False)
+        lines(program, 1)
+        assert sorted(client.keys()) == before
+        assert not client.exists("state-signals:presence")
+        end(program)
+        assert sorted(client.keys()) == before
+
+
+def test_the_last_answers_come_before_the_shutdown(start: Start, responder: Respond, redis_url: str) -> None:
+    program = listening(start, "--responses", "--json")
+    responder("a")
+    for _ in range(5):
+        with SignalExporter("fio", url=redis_url) as exporter:
+            exporter.initialize_and_wait(1, EVENTS, timeout=20)
+            assert exporter.publish_signal("benchmark-stop").ok
+    program.says('"event": "shutdown"')
+    wait_until(lambda: program.out.count('"event": "shutdown"') == 5, timeout=20)
+    found = [json.loads(line) for line in program.out.splitlines()]
+    answered: set[str] = set()
+    for one in found:
+        if one["event"] == "shutdown":
+            assert one["publisher_id"] in answered
+        elif (one["type"], one["event"]) == ("response", "benchmark-stop"):
+            answered.add(one["publisher_id"])
+    assert len(answered) == 5
     end(program)
+
+
+def test_it_goes_on_when_the_server_is_back(start: Start, tmp_path: Path) -> None:
+    with EmbeddedServer(data_dir=tmp_path / "data", persist=True) as server:
+        program = listening(start, "--responses", "--url", server.url)
+        with (
+            SignalExporter("fio", url=server.url) as exporter,
+            SignalResponder(responder_id="a", url=server.url) as responder,
+        ):
+            answering = threading.Thread(target=responder.run, daemon=True)
+            answering.start()
+            exporter.initialize_and_wait(1, EVENTS, timeout=20)
+            assert exporter.publish_signal("benchmark-start").ok
+            program.says("benchmark-start  <-  a  succeeded")
+            server.kill()
+            program.says("state-signals: warning: connection lost: ")
+            server.start()
+            assert exporter.publish_signal("benchmark-stop", timeout=20).ok
+            program.says("benchmark-stop  <-  a  succeeded")
+            with SignalResponder(responder_id="v1", url=server.url) as version_1:
+                # Its channel is another connection, which may come back later than this says something.
+                def is_heard() -> bool:
+                    version_1.respond(exporter.pub_id, "benchmark-start", 0, "unasked")
+                    return "<-  v1  failed  unasked" in program.out
+
+                wait_until(is_heard, timeout=20)
+        answering.join(20)
+        program.says("  shutdown\n")
+        events = [line.split("  ")[2] for line in program.out.splitlines() if "  <-  " not in line]
+        assert events == ["initialization", *EVENTS, "shutdown"]
+        end(program)
 
 
 def test_everything_is_flushed_into_a_pipe(start: Start, exporter: SignalExporter) -> None:

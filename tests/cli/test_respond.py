@@ -17,7 +17,7 @@ from state_signals import PublishResult, SignalExporter
 from state_signals.cli import app
 from state_signals.cli.actions import Action, Answer, LastLine, environment_for
 from state_signals.server import EmbeddedServer
-from tests.cli.conftest import STATE_SIGNALS, Recorder, Start, signal_of
+from tests.cli.conftest import STATE_SIGNALS, Recorder, Start, kill, signal_of
 from tests.conftest import wait_until
 
 EVENTS = ["benchmark-start", "benchmark-stop"]
@@ -103,7 +103,7 @@ async def test_the_facts_of_the_signal_are_in_the_environment() -> None:
     assert found.message == (
         "SIGNAL_EVENT=benchmark-start;SIGNAL_ID=;"
         'SIGNAL_METADATA={"k": ["\\u00e4", null]};SIGNAL_PROCESS_NAME=fio;SIGNAL_PUBLISHER_ID=fio-1;'
-        "SIGNAL_RUNNER_HOST=host-a;SIGNAL_SAMPLE=4;SIGNAL_TAG=t;"
+        "SIGNAL_REDELIVERED=;SIGNAL_RUNNER_HOST=host-a;SIGNAL_SAMPLE=4;SIGNAL_TAG=t;"
     )
 
 
@@ -251,7 +251,33 @@ def test_a_second_ctrl_c_kills(start: Start, exporter: SignalExporter) -> None:
     assert program.process.wait(3) == 130
 
 
-def test_a_lost_connection_is_4_and_leaves_nothing_running(start: Start, tmp_path: Path) -> None:
+def test_it_goes_on_when_the_server_is_back(start: Start, tmp_path: Path) -> None:
+    command = "benchmark-start=echo begun >> log; while [ ! -e go ]; do sleep 0.02; done; echo acted"
+    with EmbeddedServer(data_dir=tmp_path / "data", persist=True) as server:
+        program = start("respond", "--id", "a", "--once", "--url", server.url, "--on", command)
+        program.says("ready")
+        with SignalExporter("fio", url=server.url) as exporter:
+            roster(exporter, "a")
+            results: list[PublishResult] = []
+            thread = threading.Thread(target=lambda: results.append(exporter.publish_signal("benchmark-start")))
+            thread.start()
+            wait_until((tmp_path / "log").exists)
+            server.kill()
+            (tmp_path / "go").touch()
+            # The answer is there, and the server is not.
+            program.says(f"benchmark-start of {exporter.pub_id}: succeeded: acted")
+            server.start()
+            thread.join(20)
+            assert results[0].succeeded["a"].message == "acted"
+            assert exporter.publish_signal("benchmark-stop", timeout=20).ok
+        assert program.wait() == 0
+    assert (tmp_path / "log").read_text() == "begun\n"
+    assert "state-signals: warning: connection lost: " in program.err
+    assert " again after " in program.err
+    assert "Traceback" not in program.err
+
+
+def test_a_signal_ends_it_without_a_server_and_with_its_commands(start: Start, tmp_path: Path) -> None:
     with EmbeddedServer() as server:
         program = start("respond", "--id", "a", "--url", server.url, "--on", "benchmark-start=echo > on; sleep 60")
         program.says("ready")
@@ -259,9 +285,28 @@ def test_a_lost_connection_is_4_and_leaves_nothing_running(start: Start, tmp_pat
             roster(exporter, "a")
             exporter.publish_signal("benchmark-start", wait=False)
             wait_until((tmp_path / "on").exists)
-    assert program.wait() == 4
-    assert "state-signals: error: cannot receive at redis://" in program.err
+    program.says("connection lost")
+    program.send(signal.SIGTERM)
+    assert program.wait() == 0
     assert "Traceback" not in program.err
+
+
+def test_what_was_not_answered_comes_again_after_a_crash(start: Start, exporter: SignalExporter) -> None:
+    command = 'benchmark-start=echo "again: $SIGNAL_REDELIVERED."; test "$SIGNAL_REDELIVERED" || sleep 60'
+    program = start("respond", "--id", "a", "--on", command)
+    program.says("ready")
+    roster(exporter, "a")
+    results: list[PublishResult] = []
+    thread = threading.Thread(target=lambda: results.append(exporter.publish_signal("benchmark-start")))
+    thread.start()
+    program.says("again: .")
+    kill(program)
+    program.process.wait()
+    second = start("respond", "--id", "a", "--once", "--on", command)
+    thread.join(20)
+    assert results[0].succeeded["a"].message == "again: 1."
+    exporter.shutdown()
+    assert second.wait() == 0
 
 
 def test_output_that_nobody_reads_does_not_end_it(start: Start, exporter: SignalExporter) -> None:

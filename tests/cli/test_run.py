@@ -15,7 +15,7 @@ import pytest
 from state_signals.cli import app
 from state_signals.cli.programs import CommandNotFound, find_program
 from state_signals.server import EmbeddedServer
-from tests.cli.conftest import STATE_SIGNALS, Recorder, Respond, Start
+from tests.cli.conftest import STATE_SIGNALS, Program, Recorder, Respond, Start, kill
 from tests.conftest import wait_until
 
 ALL = ["initialization", "benchmark-start", "benchmark-stop", "shutdown"]
@@ -221,6 +221,8 @@ def test_what_cannot_be_executed_after_all_is_126_and_the_stop_is_announced(
         (["--start-event", "shutdown"], "the event 'shutdown' is reserved"),
         (["--stop-event", ""], "reserved"),
         (["--timeout", "nan"], "--timeout must not be negative"),
+        (["--presence", "0"], "--presence must be from 0.1"),
+        (["--presence", "-2"], "--presence must not be negative"),
         (["--subscribe-timeout", "-2"], "--subscribe-timeout must not be negative"),
         (["--expect", "x" * 2000], "--expect has 2000 characters"),
         (["--expect", ""], "--expect must be printable text and not empty"),
@@ -309,16 +311,87 @@ def _is_importing_over(pid: int) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
-def test_a_server_that_is_lost_meanwhile_is_4_unless_the_command_fails(start: Start, tmp_path: Path) -> None:
+def test_a_server_that_is_lost_for_good_is_4_unless_the_command_fails(start: Start, tmp_path: Path) -> None:
     for code, expected in [(0, 4), (6, 6)]:
         with EmbeddedServer() as server:
             command = f"echo ready; while [ ! -e go{code} ]; do sleep 0.02; done; exit {code}"
-            program = start("run", "fio", "--url", server.url, "--wait", "0", "--", "sh", "-c", command)
+            program = start(
+                "run", "fio", "--url", server.url, "--wait", "0", "--timeout", GRACE, "--", "sh", "-c", command
+            )
             program.says("ready")
         (tmp_path / f"go{code}").touch()
         assert program.wait() == expected
-        assert re.search("state-signals: error: cannot .* at redis://", program.err)
+        assert "state-signals: warning: connection lost: " in program.err
+        assert "state-signals: error: the signal was not published within its timeout" in program.err
         assert "Traceback" not in program.err
+
+
+def test_it_goes_on_when_the_server_is_back(start: Start, tmp_path: Path) -> None:
+    # While responders are awaited, while one acts, and while the command runs. The server forgets everything each time.
+    act = "benchmark-start=echo >> acted; while [ ! -e answer ]; do sleep 0.02; done"
+    command = "touch runs; while [ ! -e end ]; do sleep 0.02; done"
+    with EmbeddedServer() as server:
+        run = start("run", "fio", "--expect", "a", "--url", server.url, "--", "sh", "-c", command)
+        recorder = Recorder(server.url)
+        recorder.hears("initialization")
+        recorder.close()
+        restart(server, run)
+        respond = start("respond", "--once", "--id", "a", "--url", server.url, "--on", act)
+        wait_until((tmp_path / "acted").exists, timeout=20)
+        restart(server, run, respond)
+        (tmp_path / "answer").touch()
+        wait_until((tmp_path / "runs").exists, timeout=20)
+        restart(server, run, respond)
+        (tmp_path / "end").touch()
+        assert run.wait() == 0
+        assert respond.wait() == 0
+    assert (tmp_path / "acted").read_text() == "\n"
+    assert "benchmark-start: 1 succeeded in " in run.err
+    assert "benchmark-stop: 1 succeeded in " in run.err
+    assert "Traceback" not in run.err + respond.err
+
+
+def restart(server: EmbeddedServer, *programs: Program) -> None:
+    """Let a server crash, and start it again once everybody has noticed."""
+    told = [program.err.count("connection lost") for program in programs]
+    server.kill()
+    wait_until(
+        lambda: all(
+            program.err.count("connection lost") > before for program, before in zip(programs, told, strict=True)
+        ),
+        timeout=20,
+        what="everybody's notice",
+    )
+    server.start()
+
+
+def test_a_responder_that_dies_is_lost_and_named(start: Start, recorder: Recorder, tmp_path: Path) -> None:
+    respond = start("respond", "--id", "mortal", "--on", "benchmark-start=touch acts; exec sleep 60")
+    program = start(
+        *("run", "fio", "--expect", "mortal", "--presence", "1", "--timeout", "-1", "--", "echo", "ran"),
+    )
+    wait_until((tmp_path / "acts").exists, timeout=20)
+    kill(respond)
+    assert program.wait() == 3
+    assert recorder.events() == ALL
+    assert program.out == ""
+    assert "state-signals:   mortal  lost\n" in program.err
+    assert "Traceback" not in program.err
+
+
+def test_a_responder_that_dies_while_the_command_runs_is_lost_at_the_stop(start: Start, tmp_path: Path) -> None:
+    respond = start("respond", "--id", "mortal")
+    command = "echo runs; while [ ! -e end ]; do sleep 0.02; done"
+    program = start(
+        *("run", "fio", "--expect", "mortal", "--presence", "1", "--timeout", "-1", "--json", "--", "sh", "-c", command)
+    )
+    program.says("runs")
+    kill(respond)
+    (tmp_path / "end").touch()
+    assert program.wait() == 3
+    told = json.loads(program.err.splitlines()[-1])
+    assert (told["event"], told["responders"]["mortal"]["outcome"]) == ("benchmark-stop", "lost")
+    assert told["elapsed"] < 10
 
 
 def test_on_a_terminal_ctrl_c_reaches_the_command_once_and_outcomes_are_a_table(

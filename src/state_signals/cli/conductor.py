@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from dataclasses import dataclass
@@ -18,11 +17,17 @@ from state_signals.cli.programs import CommandNotFound
 from state_signals.cli.rounds import RoundReporter
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
 from state_signals.codec import encode_signal
-from state_signals.exceptions import IllegalEvent, TransportError
+from state_signals.exceptions import IllegalEvent, ServerUnreachable, TransportError
 from state_signals.messages import NO_TAG, RESERVED_EVENTS, Envelope, Signal
 from state_signals.results import PublishResult, ResultCodes
 
 __all__ = ["Plan", "conduct"]
+
+_SHUTDOWN = 20.0
+"""Seconds that a lost server has to come back, so that the responders hear of the end."""
+
+_SHUTDOWN_AFTER_INTERRUPT = 2.0
+"""The same, once somebody wants it to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ class Plan:
         stop_event: what is announced after it has ended.
         keep_going: run the command even if a responder is not there or fails.
         periodic: announce again while waiting for responders.
+        presence: seconds without a sign of life after which a responder is lost; None: never.
         passes_url: the server's URL for the command's environment; None: leave that alone.
     """
 
@@ -61,6 +67,7 @@ class Plan:
     stop_event: str
     keep_going: bool
     periodic: bool
+    presence: float | None
     passes_url: str | None
 
 
@@ -70,8 +77,8 @@ def conduct(plan: Plan, server: Server, *, as_json: bool) -> int:
     Raises:
         InvalidArgument, InvalidType: for a plan that cannot work; nothing was announced.
     """
-    # Failed rounds are reported here; the library need not warn of them as well.
-    log_to_stderr(logging.ERROR)
+    # Rounds and late answers are reported here; the library need not warn of them as well.
+    log_to_stderr(without=("_log_result", "_warn"))
     return asyncio.run(_Conductor(plan, server, RoundReporter(as_json=as_json)).run())
 
 
@@ -89,7 +96,9 @@ class _Conductor:
         """Do it all. Return the exit code: the signal's that ended it, the failed command's, or signalling's own."""
         plan, server = self._plan, self._server
         # One attempt to connect at a time: connected() repeats them.
-        self._exporter = SignalExporter(plan.name, conn_timeout=1, url=server.url, namespace=server.namespace)
+        self._exporter = SignalExporter(
+            plan.name, conn_timeout=1, url=server.url, namespace=server.namespace, presence_ttl=plan.presence
+        )
         with self._interrupts:
             try:
                 self._check()
@@ -130,7 +139,7 @@ class _Conductor:
         except Interrupted:
             output.note("interrupted; telling the responders")
         if self._exporter.legal_events is not None:
-            await self._exporter.shutdown(self._plan.tag)
+            await self._interrupts.cancelling(self._shut_down())
 
     async def _gather(self) -> bool:
         """Open the roster, and wait for those that were asked for."""
@@ -183,6 +192,20 @@ class _Conductor:
         if result.ok or (not self._exporter.subs and not self._plan.wait):
             return ExitCode.OK
         return ExitCode.FAILED if result.code is ResultCodes.SUB_FAILED else ExitCode.MISSING
+
+    async def _shut_down(self) -> None:
+        """Tell the responders that it is over, as soon as the server can be reached."""
+        patience = _SHUTDOWN if self._interrupts.first is None else _SHUTDOWN_AFTER_INTERRUPT
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                # An attempt takes a second.
+                await self._exporter.shutdown(self._plan.tag)
+            except ServerUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     async def _run_command(self) -> None:
         environment = {**os.environ, "STATE_SIGNALS_PUBLISHER_ID": self._exporter.pub_id}

@@ -11,7 +11,7 @@ import typer
 
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
-from state_signals.cli.options import AsJson, Namespace, Server, epilog
+from state_signals.cli.options import URL_FORMS, AsJson, Namespace, Server, epilog
 from state_signals.exceptions import EmbeddedServerError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def demo(
             "--url",
             envvar="STATE_SIGNALS_URL",
             metavar="URL",
-            help="The server: redis://, rediss:// (TLS) or unix://.  [default: one that is started for this run]",
+            help=f"The server: {URL_FORMS}  [default: one that is started for this run]",
         ),
     ] = None,
     namespace: Namespace = None,

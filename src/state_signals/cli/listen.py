@@ -14,8 +14,9 @@ EPILOG = epilog(
     "state-signals listen --responses",
     "state-signals listen --tag nightly --event benchmark-start --count 1",
     "state-signals listen --json | jq 'select(.event == \"shutdown\").publisher_id'",
-    more="Exit codes: 0 after --count lines, or when nobody reads the output any more; 2 usage, 4 no connection or "
-    "connection lost, 5 aborted, 130 Ctrl-C, 143 SIGTERM.",
+    more="A connection that is lost is made again, and what was missed is printed then.\n\n"
+    "Exit codes: 0 after --count lines, or when nobody reads the output any more; 2 usage, 4 no connection, "
+    "5 aborted, 130 Ctrl-C, 143 SIGTERM.",
 )
 
 

@@ -22,15 +22,13 @@ from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
 from state_signals.cli.streams import ResponseStreams
 from state_signals.codec import WireResponse, decode_response
-from state_signals.exceptions import MalformedMessage, ServerUnreachable
-from state_signals.messages import Signal
+from state_signals.exceptions import MalformedMessage, ServerUnreachable, TransportError
+from state_signals.messages import SHUTDOWN, Signal
+from state_signals.outages import Backoff
 from state_signals.transport.base import AsyncInbox, AsyncTransport
 from state_signals.transport.connect import async_transport
 
 __all__ = ["Observer", "Selection", "observe"]
-
-_RETRY_INTERVAL = 0.5
-"""Seconds between two attempts to connect again."""
 
 _REMEMBERED = 10_000
 """Signals whose answers are known to be selected, or not, by the signal's tag; and answers whose signal is awaited."""
@@ -60,7 +58,7 @@ def observe(observer: Observer) -> int:
 
     Raises:
         InvalidArgument, InvalidType: for a server that cannot be.
-        TransportError: without a connection, or when it is lost.
+        TransportError: without a connection at the beginning; one that is lost later is made again.
     """
     log_to_stderr()
     return asyncio.run(observer.run())
@@ -109,9 +107,15 @@ class Observer:
         streams = ResponseStreams(bystander, self._response) if self._with_responses else None
         try:
             await connected(responder.connect, self._server.connect_timeout)
-            works = [self._print_signals(responder, streams)]
-            if streams is not None:
-                works += [self._print_version_1_responses(bystander, await _heard(bystander)), streams.run()]
+            if streams is None:
+                works = [self._print_signals(responder, None)]
+            else:
+                inbox = await _heard(bystander)
+                works = [
+                    self._print_signals(responder, streams),
+                    self._print_version_1_responses(bystander, inbox),
+                    streams.run(),
+                ]
             output.note("listening")
             await self._until_ended(*works)
         finally:
@@ -133,24 +137,23 @@ class Observer:
 
     async def _print_signals(self, responder: SignalResponder, streams: ResponseStreams | None) -> None:
         async for signal in responder.listen():
+            if streams is not None and signal.event == SHUTDOWN:
+                # What was answered before it is printed before it.
+                await streams.finish(signal.publisher_id)
             self._signal(signal)
             if streams is not None and self._selection.publisher_id in (None, signal.publisher_id):
-                await streams.follow(signal)
+                streams.follow(signal)
 
     async def _print_version_1_responses(self, transport: AsyncTransport, inbox: AsyncInbox) -> None:
         while True:
             try:
                 await self._print_from(inbox)
             except ServerUnreachable:
-                await asyncio.sleep(_RETRY_INTERVAL)
+                # The signals' connection is lost as well, most likely, and there is told of it.
+                pass
             finally:
                 await inbox.close()
-            while True:
-                try:
-                    inbox = await _heard(transport)
-                    break
-                except ServerUnreachable:
-                    await asyncio.sleep(_RETRY_INTERVAL)
+            inbox = await _heard_again(transport)
 
     async def _print_from(self, inbox: AsyncInbox) -> None:
         while True:
@@ -210,6 +213,16 @@ class Observer:
 async def _heard(transport: AsyncTransport) -> AsyncInbox:
     """Subscribe to the version 1 channel of responses."""
     return await transport.subscribe([transport.keys.responses])
+
+
+async def _heard_again(transport: AsyncTransport) -> AsyncInbox:
+    """Subscribe to it again, whenever that works."""
+    backoff = Backoff()
+    while True:
+        try:
+            return await _heard(transport)
+        except TransportError:
+            await asyncio.sleep(backoff.next())
 
 
 def _call_when_unread(act: Any) -> None:

@@ -11,9 +11,24 @@ import typer
 from state_signals.arguments import check_name, check_text, seconds
 from state_signals.exceptions import InvalidArgument
 
-__all__ = ["AsJson", "ConnectTimeout", "Namespace", "Server", "Url", "check_texts", "check_wait", "epilog"]
+__all__ = [
+    "URL_FORMS",
+    "AsJson",
+    "ConnectTimeout",
+    "Namespace",
+    "Server",
+    "Url",
+    "check_texts",
+    "check_wait",
+    "epilog",
+]
 
 DEFAULT_URL = "redis://localhost:6379"
+
+URL_FORMS = (
+    "redis://[USER:PASSWORD@]HOST[:PORT][/DB], unix:///PATH, redis+sentinel://HOST[:PORT][,HOST...]/SERVICE or "
+    "redis+cluster://HOST[:PORT][,HOST...]; with TLS rediss://, rediss+sentinel:// or rediss+cluster://."
+)
 
 Url = Annotated[
     str | None,
@@ -21,7 +36,7 @@ Url = Annotated[
         "--url",
         envvar="STATE_SIGNALS_URL",
         metavar="URL",
-        help=f"The server: redis://, rediss:// (TLS) or unix://.  [default: {DEFAULT_URL}]",
+        help=f"The server: {URL_FORMS}  [default: {DEFAULT_URL}]",
     ),
 ]
 Namespace = Annotated[
@@ -67,9 +82,10 @@ class Server:
 
 
 def _check_url(url: str) -> None:
+    scheme = url.partition(":")[0]
     try:
-        parts = urlsplit(url)
-        scheme, _ = parts.scheme, parts.port
+        # Of several hosts, each has a port of its own; those are looked at when the URL is used.
+        _ = "+" in scheme or urlsplit(url).port
     except ValueError:
         # The reason would quote what comes after the last colon, which may be part of the password.
         raise InvalidArgument(

@@ -20,8 +20,10 @@ EPILOG = epilog(
     "state-signals respond --id host-a-vmstat --timeout 10 --on shutdown='rm -rf /tmp/vmstat'",
     more="CMD finds SIGNAL_EVENT, SIGNAL_TAG, SIGNAL_SAMPLE, SIGNAL_PUBLISHER_ID, SIGNAL_PROCESS_NAME, "
     "SIGNAL_RUNNER_HOST, SIGNAL_ID and SIGNAL_METADATA (JSON) in its environment. They come over the network: quote "
-    "them, and do not give them to eval.\n\n"
-    "Exit codes: 0 ended by --once or SIGTERM, 2 usage, 4 no connection or connection lost, 5 aborted, 130 Ctrl-C.",
+    "them, and do not give them to eval. With --id, a responder that has died while CMD ran and is started again gets "
+    "the signal again, with SIGNAL_REDELIVERED=1.\n\n"
+    "A connection that is lost is made again, and what was missed is acted on then; answers are sent then, too.\n\n"
+    "Exit codes: 0 ended by --once or SIGTERM, 2 usage, 4 no connection, 5 aborted, 130 Ctrl-C.",
 )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from state_signals.arguments import identifier
+from state_signals.arguments import check_presence_ttl, identifier
 from state_signals.cli import output
 from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
 from state_signals.cli.programs import CommandNotFound, find_program
@@ -62,6 +62,12 @@ def run(
     periodic: Annotated[
         bool, typer.Option(help="While waiting for responders, announce again every second, for those that start late.")
     ] = True,
+    presence: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="A responder that shows no sign of life for so long is lost; -1: none ever is."
+        ),
+    ] = 15,
     url: Url = None,
     namespace: Namespace = None,
     connect_timeout: ConnectTimeout = 5,
@@ -78,6 +84,9 @@ def run(
     Standard output is CMD's alone; outcomes are printed on standard error.
     Ctrl-C and SIGTERM end CMD, and the stop is still announced; a second
     Ctrl-C kills CMD. CMD finds STATE_SIGNALS_PUBLISHER_ID in its environment.
+
+    A server that restarts meanwhile is no reason to stop: what was announced
+    is announced again if it has lost it, and --timeout goes on.
     """
     from state_signals.cli.conductor import Plan, conduct  # noqa: PLC0415 - help needs neither asyncio nor redis
 
@@ -106,9 +115,17 @@ def run(
         stop_event=stop_event,
         keep_going=keep_going,
         periodic=periodic,
+        presence=_presence(presence),
         passes_url=url or None,
     )
     return conduct(plan, Server.given(url, namespace, connect_timeout), as_json=as_json)
+
+
+def _presence(value: float) -> float | None:
+    try:
+        return check_presence_ttl(check_wait("--presence", value))
+    except InvalidArgument as error:
+        raise InvalidArgument(str(error).replace("presence_ttl", "--presence")) from None
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

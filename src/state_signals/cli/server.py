@@ -92,12 +92,13 @@ def _announce(embedded: EmbeddedServer, *, as_json: bool) -> None:
         "version": embedded.version,
         "executable": str(embedded.executable),
     }
-    typer.echo(json.dumps(facts) if as_json else embedded.url)
     typer.echo(
         f"{embedded.kind} {embedded.version or 'of unknown version'} is ready; Ctrl-C ends it. "
         f"For other shells:\n  export STATE_SIGNALS_URL={shlex.quote(embedded.url)}",
         err=True,
     )
+    # Last: whoever has read this line knows that all is said.
+    typer.echo(json.dumps(facts) if as_json else embedded.url)
 
 
 def _fail(message: str) -> NoReturn:

@@ -33,7 +33,7 @@ def serve(service: Service) -> int:
 
     Raises:
         InvalidArgument, InvalidType: for a service that cannot work.
-        TransportError: without a connection, or when it is lost.
+        TransportError: without a connection at the beginning, or if the server refuses an answer.
     """
     log_to_stderr()
     return asyncio.run(service.run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -121,10 +121,16 @@ class _Handler(logging.Handler):
         output.note(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def log_to_stderr(level: int = logging.WARNING) -> None:
-    """Print what the library logs from a level on, in the manner of the command line."""
+def log_to_stderr(*, without: Collection[str] = ()) -> None:
+    """Print what the library warns of, in the manner of the command line.
+
+    Args:
+        without: functions of the library whose warnings are not printed, for the command tells of that by itself.
+    """
     logger = logging.getLogger("state_signals")
-    logger.setLevel(level)
+    logger.setLevel(logging.WARNING)
     logger.propagate = False
     if not logger.handlers:
-        logger.addHandler(_Handler())
+        handler = _Handler()
+        handler.addFilter(lambda record: record.funcName not in without)
+        logger.addHandler(handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,130 +13,165 @@ from state_signals.cli import output
 from state_signals.codec import WireResponse, decode_response
 from state_signals.exceptions import MalformedMessage, ServerRefused, ServerUnreachable
 from state_signals.messages import SHUTDOWN, Signal
-from state_signals.transport.base import AsyncTransport
-from state_signals.transport.commands import RESPONSE
-from state_signals.transport.failures import explained
+from state_signals.outages import Backoff
+from state_signals.transport.base import AsyncTransport, Batch, Refusal
+from state_signals.transport.replies import responses
 
 __all__ = ["ResponseStreams"]
 
-_FOLLOWED = 1_000
-"""Exporters whose streams are read; beyond that, those heard of longest ago are given up."""
+_FOLLOWED = 200
+"""Exporters whose streams are read, by a connection each; beyond that, those heard of longest ago are given up."""
 
 _BACKLOG = 10_000
 """Responses that may have come to an exporter's signal before it was seen here."""
-
-_BATCH = 1_000
-
-_RETRY_INTERVAL = 0.5
-"""Seconds between two attempts to read, while there is no connection."""
-
-_BLOCK = 1_000
-"""Milliseconds that the server holds a read back, well within the client's patience."""
 
 
 class ResponseStreams:
     """The streams of the exporters that were heard of.
 
     Args:
-        transport: where they are; its client is used for nothing else that waits.
+        transport: where they are.
         deliver: called with each response.
     """
 
     def __init__(self, transport: AsyncTransport, deliver: Callable[[WireResponse], None]) -> None:
         self._transport = transport
         self._deliver = deliver
-        self._after: OrderedDict[str, bytes] = OrderedDict()
-        self._reading: asyncio.Task[Any] | None = None
-        self._is_followed = asyncio.Event()
-        # Held while what is to be read changes.
-        self._changing = asyncio.Lock()
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._has_given_up = False
 
-    async def follow(self, signal: Signal) -> None:
+    def follow(self, signal: Signal) -> None:
         """Read the stream of an exporter that has sent this signal, beginning with the responses to it."""
-        if signal.envelope is None or signal.envelope.reply is None:
-            return
         # No signal may say what is read: an exporter has one stream.
         key = self._transport.keys.reply(signal.publisher_id)
-        if signal.envelope.reply != key:
+        if signal.event == SHUTDOWN or signal.envelope is None or signal.envelope.reply != key:
             return
-        if signal.event == SHUTDOWN:
-            self._after.pop(key, None)
-        elif key in self._after:
-            self._after.move_to_end(key)
-        else:
-            await self._begin(key, signal)
+        stream = self._streams.get(signal.publisher_id)
+        if stream is not None and not stream.task.done():
+            self._streams.move_to_end(signal.publisher_id)
+            return
+        stream = self._streams[signal.publisher_id] = _Stream(self._transport, key, signal, self._deliver)
+        stream.task.add_done_callback(self._ended)
+        while len(self._streams) > _FOLLOWED:
+            self._give_up(self._streams.popitem(last=False)[1])
+
+    async def finish(self, publisher_id: str) -> None:
+        """Deliver what has come to an exporter that has shut down, and read its stream no longer."""
+        stream = self._streams.pop(publisher_id, None)
+        if stream is not None:
+            await stream.finish()
 
     async def run(self) -> None:
         """Deliver what comes, until cancelled."""
-        while True:
-            await self._is_followed.wait()
-            async with self._changing:
-                keys = list(self._after)
-            if not keys:
-                self._is_followed.clear()
-                continue
-            self._reading = asyncio.ensure_future(self._read({key: self._after[key] for key in keys}))
-            try:
-                self._take(await self._reading)
-            except asyncio.CancelledError:
-                self._reading.cancel()
-                if _is_cancelling():
-                    raise
-                # Else _begin() has something to add.
-            except ServerUnreachable:
-                # Nothing is missed: the streams are still there when the connection is back.
-                await asyncio.sleep(_RETRY_INTERVAL)
-            except ServerRefused as error:
-                output.note(f"answers through streams are not printed any more: {error}")
-                self._after.clear()
+        try:
+            await self._failed
+        finally:
+            tasks = [stream.task for stream in self._streams.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _begin(self, key: str, signal: Signal) -> None:
-        async with self._changing:
-            if self._reading is not None:
-                # It would hold up the commands to come.
-                self._reading.cancel()
+    def _give_up(self, stream: _Stream) -> None:
+        if not stream.task.done() and not self._has_given_up:
+            self._has_given_up = True
+            output.note(f"there are more than {_FOLLOWED} exporters: not all answers are printed")
+        stream.task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+
+class _Stream:
+    """The stream of one exporter.
+
+    Args:
+        transport: where it is.
+        key: what it is called.
+        since: the signal that the first responses to deliver are for.
+        deliver: called with each response.
+
+    Attributes:
+        task: reads it.
+    """
+
+    def __init__(
+        self, transport: AsyncTransport, key: str, since: Signal, deliver: Callable[[WireResponse], None]
+    ) -> None:
+        self._transport = transport
+        self._key = key
+        self._since = since
+        self._deliver = deliver
+        self._last: bytes | None = None
+        self.task = asyncio.create_task(self._read())
+
+    async def finish(self) -> None:
+        """Deliver what is there already, and end."""
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        with suppress(ServerUnreachable, ServerRefused):
+            if self._last is None:
+                await self._begin()
+            else:
+                found = await self._ask(("XRANGE", self._key, b"(" + self._last, "+", "COUNT", _BACKLOG))
+                self._deliver_all(_decoded(self._key, self._transport, responses(found)))
+
+    async def _read(self) -> None:
+        backoff = Backoff()
+        while True:
             try:
-                with explained("read responses", self._transport.address):
-                    newest_first = await self._transport.client.xrevrange(key, count=_BACKLOG)
-            except (ServerRefused, ServerUnreachable) as error:
-                output.note(f"answers to {signal.publisher_id!r:.200} are not printed: {error}")
+                if self._last is None and not await self._begin():
+                    return
+                await self._follow(backoff)
+            except ServerUnreachable:
+                # Nothing is missed: the stream is still there when the connection is back.
+                await asyncio.sleep(backoff.next())
+            except ServerRefused as error:
+                output.note(f"answers to {self._since.publisher_id!r:.200} are not printed: {error}")
                 return
-            self._after[key] = newest_first[0][0] if newest_first else b"0-0"
-            if len(self._after) > _FOLLOWED:
-                self._after.popitem(last=False)
-            self._is_followed.set()
-        for response in itertools.dropwhile(lambda it: not _is_since(it, signal), _responses(reversed(newest_first))):
+
+    async def _begin(self) -> bool:
+        """Deliver what has come since the signal. Return whether there is a stream: its exporter makes it first."""
+        newest_first = await self._ask(("XREVRANGE", self._key, "+", "-", "COUNT", _BACKLOG))
+        if not newest_first:
+            return False
+        found = _decoded(self._key, self._transport, responses(newest_first[::-1]))
+        self._last = newest_first[0][0]
+        self._deliver_all(itertools.dropwhile(lambda response: not self._is_since(response), found))
+        return True
+
+    async def _follow(self, backoff: Backoff) -> None:
+        inbox = await self._transport.collect(self._key, self._last or b"0-0")
+        try:
+            while True:
+                arrived = await inbox.receive()
+                backoff.reset()
+                self._last = inbox.last
+                self._deliver_all(_decoded(self._key, self._transport, arrived))
+        finally:
+            await inbox.close()
+
+    async def _ask(self, command: tuple[str | bytes | int | float, ...]) -> list[Any]:
+        (reply,) = await self._transport.execute(Batch(self._key, (command,)))
+        if isinstance(reply, Refusal):
+            raise ServerRefused(reply.text)
+        found: list[Any] = reply
+        return found
+
+    def _is_since(self, response: WireResponse) -> bool:
+        """Whether a response is to the signal or, as far as clocks agree, to a later one."""
+        return response.signal_id == self._since.id or (response.sent or 0.0) >= (self._since.sent or 0.0)
+
+    def _deliver_all(self, found: Iterable[WireResponse]) -> None:
+        for response in found:
             self._deliver(response)
 
-    def _take(self, reply: Any) -> None:
-        pairs = reply.items() if isinstance(reply, dict) else reply or ()
-        for name, found in pairs:
-            key = name.decode()
-            # redis-py gives those of a stream in one list more with RESP3.
-            entries = found[0] if isinstance(reply, dict) and found else found
-            if key in self._after and entries:
-                self._after[key] = entries[-1][0]
-            for response in _responses(entries):
-                if self._transport.keys.reply(response.publisher_id) == key:
-                    self._deliver(response)
 
-    async def _read(self, after: dict[str, bytes]) -> Any:
-        with explained("read responses", self._transport.address):
-            return await self._transport.client.xread(after, count=_BATCH, block=_BLOCK)
-
-
-def _is_since(response: WireResponse, signal: Signal) -> bool:
-    """Whether a response is to this signal or, as far as clocks agree, to a later one."""
-    return response.signal_id == signal.id or (response.sent or 0.0) >= (signal.sent or 0.0)
-
-
-def _is_cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _responses(entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> Iterable[WireResponse]:
-    for _, fields in entries:
-        if RESPONSE in fields:
-            with suppress(MalformedMessage):
-                yield decode_response(fields[RESPONSE])
+def _decoded(key: str, transport: AsyncTransport, found: Sequence[bytes]) -> Iterable[WireResponse]:
+    """Return the responses that can be read and are to the exporter whose stream it is."""
+    for data in found:
+        with suppress(MalformedMessage):
+            response = decode_response(data)
+            if transport.keys.reply(response.publisher_id) == key:
+                yield response

@@ -8,20 +8,30 @@ import subprocess
 import time
 import uuid
 from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 
-from state_signals import Report, SignalExporter
+from state_signals import Report, SignalExporter, TransportError
 from state_signals.demo.interruption import Interruption
 from state_signals.demo.processes import Child, Children
 from state_signals.demo.scenario import START, STOP, Account, Deviation, Participant, Round, Scenario
 from state_signals.demo.workload import Work
 from state_signals.server import EmbeddedServer
-from state_signals.transport.connect import redacted
+from state_signals.transport.base import Batch
+from state_signals.transport.connect import redacted, transport
 
 __all__ = ["Observer", "perform"]
 
 _WORK_GRACE = 20.0
 """Seconds that the workload may take longer than it was told to, on a slow disk."""
+
+_PRESENCE = 3.0
+"""Seconds after which a collector without a sign of life is lost."""
+
+_CLEANUP = 2.0
+"""Seconds that the server may take to clean up."""
+
+_RETENTION = 120.0
+"""Seconds after which the server forgets a demo that could not clean up."""
 
 
 class Observer:
@@ -71,6 +81,7 @@ def perform(scenario: Scenario, observer: Observer, *, url: str | None = None, n
         TransportError: if the server cannot be used.
         Interrupted: upon Ctrl-C, SIGTERM and SIGHUP.
     """
+    given = namespace
     with Interruption() as interruption, ExitStack() as stack:
         try:
             if url is None:
@@ -81,12 +92,39 @@ def perform(scenario: Scenario, observer: Observer, *, url: str | None = None, n
             observer.server_found(redacted(address), namespace, is_ours=url is None)
             with interruption.held_back():
                 children = stack.enter_context(Children())
-                exporter = stack.enter_context(
-                    SignalExporter("state-signals-demo", url=address, namespace=namespace, conn_timeout=3)
+                exporter = SignalExporter(
+                    "state-signals-demo",
+                    url=address,
+                    namespace=namespace,
+                    conn_timeout=3,
+                    presence_ttl=_PRESENCE,
+                    retention=_RETENTION,
                 )
+                stack.callback(_forget, exporter.pub_id, address, namespace, is_all_ours=namespace != given)
+                stack.enter_context(exporter)
             return _Run(scenario, observer, interruption, children, exporter).play(address, namespace)
         finally:
             interruption.hold_back_for_good()
+
+
+def _forget(publisher_id: str, url: str, namespace: str | None, *, is_all_ours: bool) -> None:
+    """Delete what an exporter keeps on the server for whoever looks back: nobody will.
+
+    Args:
+        publisher_id: whose.
+        url: the server.
+        namespace: scope on it.
+        is_all_ours: nobody else uses the namespace.
+    """
+    with closing(transport(url=url, host="", port=0, namespace=namespace)) as server:
+        keys = server.keys
+        names = [each(publisher_id) for each in (keys.journal, keys.reply, keys.roster, keys.record, keys.owner)]
+        # In a Cluster, these are in three places.
+        places = [names, [keys.exporters], [keys.presence]] if is_all_ours else [names]
+        # Without the server or the permission, it expires by itself.
+        with suppress(TransportError):
+            for place in places:
+                server.execute(Batch(place[0], (("DEL", *place),)), _CLEANUP)
 
 
 class _Run:

@@ -87,6 +87,9 @@ def redacted(url: str) -> str:
     place, _, query = url.partition("?")
     scheme, separator, rest = place.partition("://") if "://" in place else ("", "", place)
     credentials, at, after = rest.rpartition("@")
+    if not at and "@" in query:
+        # A question mark in the password: all that is left of it here comes before that.
+        credentials, after = rest, ""
     user, colon, _ = credentials.partition(":")
     return f"{scheme}{separator}{user}{':***' if colon else ''}{at}{after}{'?...' if query else ''}"
 
