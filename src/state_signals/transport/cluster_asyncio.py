@@ -93,7 +93,9 @@ class AsyncClusterTransport(BaseTransport):
 
     def _check_held(self) -> None:
         """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""
-        if self._topology.has_moved or any(commands.is_lost for commands in self._commands.values()):
+        if self._topology.has_moved:
+            raise redis.ConnectionError("keys have moved to another node")
+        if any(commands.is_lost for commands in self._commands.values()):
             raise replies.lost()
 
     async def _owner(self, key: str, until: float) -> Address:

@@ -226,8 +226,8 @@ class Commands:
         return requests.Done()
 
     def _open_responses(self, request: requests.OpenResponses) -> Steps:
-        key = self._keys.reply(request.publisher_id)
-        (newest,) = yield Batch(key, (("XREVRANGE", key, "+", "-", "COUNT", 1),))
+        key, after = self._keys.reply(request.publisher_id), request.after or b"0-0"
+        newest, read = yield Batch(key, (("XREVRANGE", key, "+", "-", "COUNT", 1), ("XRANGE", key, after, after)))
         if isinstance(newest, Refusal) and newest.kind != "WRONGTYPE":
             raise RequestRefused(newest)
         if not newest or isinstance(newest, Refusal):
@@ -238,10 +238,11 @@ class Commands:
         last: bytes = newest[0][0]
         if request.after is None:
             return requests.ResponsesOpened(after=last, has_lost=False)
-        if _id(last) < _id(request.after):
-            # The server has gone back in time, and nobody knows how far.
+        if _id(after) > (0, 0) and not read:
+            # The server has gone back in time, and nobody knows how far. Another one's clock may have been behind:
+            # then what is new has smaller ids.
             return requests.ResponsesOpened(after=b"0-0", has_lost=True)
-        return requests.ResponsesOpened(after=request.after, has_lost=False)
+        return requests.ResponsesOpened(after=after, has_lost=False)
 
     # Responders
 
