@@ -16,6 +16,9 @@ __all__ = ["Answers"]
 _REPEATED = 64
 """Answers that are sent again after a connection was lost, at the most; the newest."""
 
+_ROOM = 32
+"""Bytes by which an answer may grow when it is sent again."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Given:
@@ -31,7 +34,7 @@ class Answers:
     """The queue and the memory of answers.
 
     Args:
-        limits: how many answers are remembered.
+        limits: how many answers are remembered, and how many wait to be sent.
 
     Attributes:
         ttl: seconds that our proofs of life are good for, told with each subscription; None: we give none.
@@ -57,8 +60,11 @@ class Answers:
         if response.event == INITIALIZATION:
             wait = math.inf
         given = _Given(response, receipt, envelope.reply if envelope else None, received_at + wait)
-        self._encoded(given)
-        self._queue.append(given)
+        if len(self._encoded(given)) > self._limits.max_payload - _ROOM:
+            # It must not become too large when it is sent again.
+            self._encoded(_again(given))
+        self._queue.insert(self._place_for(given), given)
+        self._forget_oldest()
         if receipt is not None and receipt.state is None:
             self._given[receipt.signal_id] = given
             self._given.move_to_end(receipt.signal_id)
@@ -83,9 +89,9 @@ class Answers:
 
     def repeat(self, signal_id: str) -> None:
         """Queue an answer again."""
-        given = self._given[signal_id]
-        if given not in self._queue:
-            self._queue.append(_again(given))
+        if not any(_answers(each, signal_id) for each in self._queue):
+            self._queue.append(_again(self._given[signal_id]))
+            self._forget_oldest()
 
     def connection_lost(self) -> None:
         """Take note that the answer under way may have arrived, and may not."""
@@ -107,6 +113,19 @@ class Answers:
         for signal_id in repeated:
             self.repeat(signal_id)
 
+    def _place_for(self, given: _Given) -> int:
+        """Return where in the queue a new answer goes: it is waited for, and what is only repeated may be much."""
+        end = len(self._queue)
+        if given.receipt is not None and given.receipt.state == "left":
+            return end
+        under_way = self._attempted is not None
+        return next((place for place, each in enumerate(self._queue) if place >= under_way and _is_again(each)), end)
+
+    def _forget_oldest(self) -> None:
+        """Keep the queue within bounds: without a connection, nobody waits any more for what is oldest."""
+        while len(self._queue) > self._limits.max_remembered:
+            del self._queue[0 if self._attempted is None else 1]
+
     def _encoded(self, given: _Given) -> bytes:
         receipt = given.receipt
         if receipt is not None and given.response.event == INITIALIZATION:
@@ -116,6 +135,14 @@ class Answers:
 
 def _again(given: _Given) -> _Given:
     return given if given.receipt is None else replace(given, receipt=replace(given.receipt, again=True))
+
+
+def _answers(given: _Given, signal_id: str) -> bool:
+    return given.receipt is not None and given.receipt.signal_id == signal_id and given.receipt.state is None
+
+
+def _is_again(given: _Given) -> bool:
+    return given.receipt is not None and given.receipt.again
 
 
 def _for_ever(given: _Given) -> bool:
