@@ -8,7 +8,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BIN = $(VENV)/bin
 
-.PHONY: help demo test coverage lint format bench clean
+SEEDS ?= 2000
+FIRST ?= 0
+
+.PHONY: help demo test simulate coverage lint format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,6 +24,9 @@ test: $(VENV)/.dev $(PEER_VENV)/.peer ## run the tests, and check that the core 
 	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='*/protocol/*,*/codec.py' --fail-under=100
+
+simulate: $(VENV)/.dev ## run SEEDS simulated worlds in which things go wrong (2000); FIRST is the first seed (0)
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
 coverage: ## show what the last `make test` did not run
 	$(BIN)/coverage report

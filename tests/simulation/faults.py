@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from state_signals.transport.base import Batch
-from tests.simulation.parties import Exporter, ExporterPlan, Responder, ResponderPlan, Scene
+from tests.simulation.exporter import Exporter, ExporterPlan
+from tests.simulation.parties import Scene
+from tests.simulation.responder import Responder, ResponderPlan
 from tests.simulation.server import Network
 from tests.simulation.world import Process, World
 

@@ -29,7 +29,8 @@ from state_signals.transport.base import Batch, Refusal
 from tests.simulation.world import Process, Violation, World
 
 if TYPE_CHECKING:
-    from tests.simulation.parties import Exporter, Responder
+    from tests.simulation.exporter import Exporter
+    from tests.simulation.responder import Responder
     from tests.simulation.server import Server
 
 __all__ = ["STRANGER", "Book", "Round"]
@@ -347,27 +348,23 @@ class Book:
 
     def exporter_told(self, exporter: Exporter, event: Event) -> None:
         """An exporter's core has told something."""
+        this = exporter.rounds.get(getattr(event, "signal_id", ""))
         match event:
-            case OutcomeKnown():
-                this = exporter.rounds.get(event.signal_id)
-                if this is not None:
-                    if event.responder_id in this.outcomes:
-                        raise Violation(f"{exporter.name}: {event.responder_id} ends twice in {this.event}")
-                    this.outcomes[event.responder_id] = event.report.outcome
-                    self.counts[event.report.outcome.value] += 1
-                    self._check_outcome(exporter, this, event)
-            case RoundCompleted():
-                this = exporter.rounds.get(event.signal_id)
-                if this is not None:
-                    self.counts["rounds"] += 1
-                    self._check_result(exporter, this, event.result)
-            case SignalUnsent() | SignalRefused():
+            case OutcomeKnown() if this is not None:
+                if event.responder_id in this.outcomes:
+                    raise Violation(f"{exporter.name}: {event.responder_id} ends twice in {this.event}")
+                this.outcomes[event.responder_id] = event.report.outcome
+                self.counts[event.report.outcome.value] += 1
+                self._check_outcome(exporter, this, event)
+            case RoundCompleted() if this is not None:
+                self.counts["rounds"] += 1
+                self._check_result(exporter, this, event.result)
+            case SignalUnsent():
                 self.counts["unsent"] += 1
-                this = exporter.rounds.get(event.signal_id)
-                if this is not None and isinstance(event, SignalUnsent) and self.world.now < this.deadline - 1e-6:
+                if this is not None and self.world.now < this.deadline - 1e-6:
                     raise Violation(f"{exporter.name} gives {this.event} up too early")
-                if isinstance(event, SignalRefused):
-                    raise Violation(f"{exporter.name} is refused a signal: {event.why}")
+            case SignalRefused():
+                raise Violation(f"{exporter.name} is refused a signal: {event.why}")
             case ResponderSubscribed():
                 exporter.joined[event.responder_id] = self.world.now
             case ClaimRefused():
@@ -384,6 +381,8 @@ class Book:
                 given = [ras for ras, _ in self.answers_v1[name, exporter.plan.publisher_id, this.event]]
             if report.ras not in given or (report.ras == 1) != (report.outcome is Outcome.SUCCEEDED):
                 raise Violation(f"{exporter.name}: {name} {report} in {this.event} {this.signal_id}; it gave {given}")
+            if self.world.now >= self._ends_at(this, name):
+                raise Violation(f"{exporter.name}: {name} {report} in {this.event}, after its time was up")
         elif report.outcome is Outcome.MISSING:
             self._check_missing(exporter, this, name)
         elif report.outcome is Outcome.LOST:
@@ -480,8 +479,8 @@ class Book:
             name = exporter.plan.publisher_id
             if exporter is not self.owners[name]:
                 continue
-            for key in (keys.owner(name), keys.record(name), keys.roster(name)):
-                if key.encode() in left:
-                    raise Violation(f"{exporter.name} has closed and left {key}")
+            for place in (keys.owner(name), keys.record(name), keys.roster(name)):
+                if place.encode() in left:
+                    raise Violation(f"{exporter.name} has closed and left {place}")
             if name.encode() in left.get(keys.exporters.encode(), {}):
                 raise Violation(f"{exporter.name} has closed and counts as live")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import sys
 import time
 import traceback
 from collections import Counter
@@ -13,14 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from state_signals.protocol.states import ExporterState
+from tests.simulation.exporter import Exporter, ExporterPlan
 from tests.simulation.faults import KINDS, Faults, choose_network
 from tests.simulation.invariants import Book
-from tests.simulation.parties import Exporter, ExporterPlan, Responder, ResponderPlan, Scene
+from tests.simulation.parties import Scene
+from tests.simulation.responder import Responder, ResponderPlan
 from tests.simulation.server import Server
 from tests.simulation.version_1 import ExporterV1, ResponderV1
 from tests.simulation.world import Process, Violation, World
 
 __all__ = ["Outcome", "main", "simulate"]
+
+_SHOWN = 80
+"""Lines of the trace of a failed world that are shown without being asked for."""
 
 _SETTLING = 35.0
 """Seconds until everything is as it should be, once nothing goes wrong any more."""
@@ -120,7 +124,7 @@ class _Play:
     def _plan_exporter(self, number: int, awaited: int, ttl: float | None) -> None:
         rng = self.world.rng
         has_fixed_id = rng.random() < 0.8
-        kind = rng.choice([{}, {}, {}, {}, {}, {"journal": False}, {"strict_v1": True}])
+        kind: dict[str, Any] = rng.choice([{}, {}, {}, {}, {}, {"journal": False}, {"strict_v1": True}])
         plan = ExporterPlan(
             name=f"exporter-{number}",
             publisher_id=f"publisher-{number}",
@@ -166,7 +170,7 @@ def _failures(seeds: range, processes: int) -> tuple[list[Outcome], Counter[str]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run worlds; return how many have failed."""
+    """Run worlds; return 1 if one has failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=200, help="how many worlds")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
@@ -181,8 +185,12 @@ def main(arguments: list[str] | None = None) -> int:
         return int(bool(outcome.failure))
     began = time.monotonic()
     failures, counts = _failures(range(options.first, options.first + options.seeds), options.processes)
-    for outcome in sorted(failures, key=lambda each: each.seed)[:20]:
+    failures.sort(key=lambda each: each.seed)
+    if failures:
+        print("\n".join(simulate(failures[0].seed, is_traced=True).trace[-_SHOWN:]))
+    for outcome in failures[:20]:
         print(outcome.report)
     took = time.monotonic() - began
-    print(f"{options.seeds} worlds in {took:.1f} s, {len(failures)} failed; {dict(counts)}", file=sys.stderr)
-    return min(len(failures), 100)
+    facts = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
+    print(f"{options.seeds:,} worlds in {took:.1f} s, {len(failures)} failed ({facts})")
+    return int(bool(failures))

@@ -9,6 +9,7 @@ from typing import Any
 __all__ = ["Shown"]
 
 _LONGEST = 60
+_ID = 32
 
 
 class Shown:
@@ -36,9 +37,8 @@ def _show(what: Any) -> str:
         facts = ((each.name, getattr(what, each.name)) for each in dataclasses.fields(what))
         shown = (f"{name}={_show(value)}" for name, value in facts if value not in ((), {}, None))
         return f"{type(what).__name__}({', '.join(shown)})"
-    if isinstance(what, str) and len(what) == 32:
-        return what[:6]
-    return str(what)[:200]
+    text = str(what)
+    return text[: 6 if len(text) == _ID else 200]
 
 
 def _message(data: bytes) -> str:
