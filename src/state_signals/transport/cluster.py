@@ -64,8 +64,8 @@ class ClusterTransport(BaseTransport):
         """Close the connections that are our own. Idempotent."""
         self._is_closed = True
         for commands in tuple(self._commands.values()):
-            commands.close(self._dialer.cut)
-        self._dialer.cut()
+            commands.close(self._dialer.close)
+        self._dialer.close()
         if self._make_client is not None and "client" in vars(self):
             self.client.close()
 

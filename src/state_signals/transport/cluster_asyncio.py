@@ -47,7 +47,7 @@ class AsyncClusterTransport(BaseTransport):
     async def close(self) -> None:
         """Close the connections that are our own. Idempotent."""
         self._is_closed = True
-        self._dialer.cut()
+        self._dialer.close()
         for commands in tuple(self._commands.values()):
             await commands.close()
         if self._make_client is not None and "client" in vars(self):

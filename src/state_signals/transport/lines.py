@@ -17,6 +17,7 @@ from typing import Any
 
 import redis
 
+from state_signals.exceptions import Closed
 from state_signals.transport import replies, sentinels
 from state_signals.transport.settings import Address, make_connection
 
@@ -179,6 +180,7 @@ class Dialer:
     def __init__(self, source: Any) -> None:
         self._source = source
         self._lines: set[Line] = set()
+        self._is_closed = False
 
     def dial(self, deadline: Deadline, **where: Any) -> Line:
         """Return a new connection. A name is looked up for as long as the system takes.
@@ -187,11 +189,13 @@ class Dialer:
             deadline: by when.
             where: host and port, if not those of the source.
         """
+        self._check_open()
         if len(self._lines) >= self._source.max_connections:
             raise redis.exceptions.MaxConnectionsError("Too many connections")
         connection = make_connection(self._source, deadline.remaining(), **where)
         try:
             connection.connect()
+            self._check_open()
             line = Line(connection, self._lines.discard)
         except BaseException:
             connection.disconnect()
@@ -199,10 +203,15 @@ class Dialer:
         self._lines.add(line)
         return line
 
-    def cut(self) -> None:
-        """End what anybody is waiting for on the connections that are open."""
+    def close(self) -> None:
+        """Make no more connections, and end what anybody is waiting for on those that are open."""
+        self._is_closed = True
         for line in tuple(self._lines):
             line.cut()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Closed("it was closed in the meantime; make a new one")
 
 
 class SentinelDialer(Dialer):

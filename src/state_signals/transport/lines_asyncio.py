@@ -10,6 +10,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from state_signals.exceptions import Closed
 from state_signals.transport import replies, sentinels
 from state_signals.transport.settings import Address, make_connection
 
@@ -132,6 +133,7 @@ class Dialer:
     def __init__(self, source: Any) -> None:
         self._source = source
         self._lines: set[Line] = set()
+        self._is_closed = False
 
     async def dial(self, seconds: float, **where: Any) -> Line:
         """Return a new connection.
@@ -140,6 +142,7 @@ class Dialer:
             seconds: how long it may take.
             where: host and port, if not those of the source.
         """
+        self._check_open()
         if len(self._lines) >= self._source.max_connections:
             raise redis.exceptions.MaxConnectionsError("Too many connections")
         cancellations = Cancellations()
@@ -148,6 +151,7 @@ class Dialer:
             async with deadline(seconds):
                 await connection.connect()
             cancellations.check()
+            self._check_open()
             line = Line(connection, self._lines.discard)
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -155,10 +159,15 @@ class Dialer:
         self._lines.add(line)
         return line
 
-    def cut(self) -> None:
-        """End what anybody is waiting for on the connections that are open."""
+    def close(self) -> None:
+        """Make no more connections, and end what anybody is waiting for on those that are open."""
+        self._is_closed = True
         for line in tuple(self._lines):
             line.cut()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Closed("it was closed in the meantime; make a new one")
 
 
 class SentinelDialer(Dialer):

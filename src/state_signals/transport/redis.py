@@ -350,7 +350,7 @@ class RedisTransport(BaseTransport):
         self._is_ours = is_ours
 
     def close(self) -> None:
-        self._commands.close(self._dialer.cut)
+        self._commands.close(self._dialer.close)
         if self._is_ours:
             self.client.close()
             self.client.connection_pool.disconnect()

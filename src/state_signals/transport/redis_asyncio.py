@@ -315,7 +315,7 @@ class AsyncRedisTransport(BaseTransport):
         self._is_ours = is_ours
 
     async def close(self) -> None:
-        self._dialer.cut()
+        self._dialer.close()
         await self._commands.close()
         if self._is_ours:
             await self.client.aclose()
