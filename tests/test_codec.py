@@ -52,6 +52,7 @@ signals = st.builds(
 )
 signal_ids = st.integers(0, 2**128 - 1).map("{:032x}".format)
 times = st.floats(allow_nan=False, allow_infinity=False)
+durations = st.floats(min_value=0.0, allow_nan=False, allow_infinity=False)
 envelopes = st.builds(
     Envelope,
     id=signal_ids,
@@ -59,10 +60,20 @@ envelopes = st.builds(
     sent=times,
     reply=st.none() | names,
     wait=st.none() | st.floats(min_value=0.0, allow_nan=False),
+    ttl=st.none() | durations,
+    journal=st.booleans(),
+    again=st.booleans(),
+    redelivered=st.booleans(),
 )
 responses = st.builds(Response, names, names, names, st.none() | st.integers(), st.none() | texts)
 receipts = st.builds(
-    Receipt, signal_id=signal_ids, sent=times, took=times, state=st.none() | st.just("working") | texts
+    Receipt,
+    signal_id=signal_ids,
+    sent=times,
+    took=times,
+    state=st.none() | st.just("working") | texts,
+    ttl=st.none() | times,
+    again=st.booleans(),
 )
 
 
@@ -108,7 +119,8 @@ def test_the_extension_adds_one_metadata_key_and_no_other(signal, envelope):
     extension = wire["metadata"].pop(ENVELOPE_KEY)
     assert wire == json.loads(signal.to_json_str()) | {"metadata": signal.metadata or {}}
     assert extension["v"] == 2
-    assert extension.keys() <= {"v", "id", "seq", "sent", "reply", "wait", "empty"}
+    facts = {"v", "id", "seq", "sent", "reply", "wait", "ttl", "journal", "again", "redelivered", "empty"}
+    assert extension.keys() <= facts
 
 
 @given(signals)
@@ -137,12 +149,16 @@ def test_the_user_never_sees_the_envelope_among_the_metadata():
 def test_any_response_comes_out_as_it_went_in(response, receipt):
     wire = decode_response(encode_response(response, receipt))
     assert Response(wire.responder_id, wire.publisher_id, wire.event, wire.ras, wire.message) == response
-    assert (wire.signal_id, wire.sent, wire.took, wire.state) == (
-        receipt.signal_id,
-        receipt.sent,
-        receipt.took,
-        receipt.state,
-    )
+    facts = ("signal_id", "sent", "took", "state", "ttl", "again")
+    assert [getattr(wire, name) for name in facts] == [getattr(receipt, name) for name in facts]
+
+
+def test_what_is_as_usual_is_not_said():
+    usual = Envelope(id=SIGNAL_ID, seq=1, sent=0.0)
+    extension = json.loads(encode_signal(Signal("p", "n", "e", "h"), usual))["metadata"][ENVELOPE_KEY]
+    assert extension == {"v": 2, "id": SIGNAL_ID, "seq": 1, "sent": 0.0}
+    answer = json.loads(encode_response(Response("r", "p", "e", 1), Receipt(signal_id=SIGNAL_ID, sent=1.0, took=0.5)))
+    assert answer.keys() - Response("r", "p", "e", 1).to_v1().keys() == {"signal_id", "sent", "took"}
 
 
 @given(responses)
@@ -452,6 +468,13 @@ def test_metadata_may_hold_what_only_python_takes_for_json():
         {"wait": math.inf},
         {"wait": 10**400},
         {"wait": True},
+        {"ttl": -0.5},
+        {"ttl": math.nan},
+        {"ttl": math.inf},
+        {"ttl": "15"},
+        {"journal": 1},
+        {"again": None},
+        {"redelivered": "yes"},
         {"\ud800": 1},
     ],
     ids=str,
@@ -504,6 +527,10 @@ def test_a_response_needs_each_of_its_three_names(field):
         ("took", -math.inf),
         ("took", 10**400),
         ("state", 1),
+        ("ttl", math.nan),
+        ("ttl", math.inf),
+        ("ttl", "15"),
+        ("again", 1),
     ],
 )
 def test_a_response_has_the_types_of_the_protocol_and_no_other(field, value):

@@ -389,6 +389,15 @@ def test_another_identifier_is_taken_before_the_first_signal_and_not_after_it():
     assert core.publisher_id == "fio-2"
 
 
+def test_an_exporter_that_asks_for_answers_on_the_version_1_channel_goes_on_doing_so_under_another_identifier():
+    core = Exporter()
+    core.rename("fio-2", "two")
+    publish(core)
+    [signal] = sent(core)
+    assert signal["publisher_id"] == "fio-2"
+    assert "reply" not in signal["metadata"][ENVELOPE_KEY]
+
+
 # Waiting for subscribers
 
 
@@ -485,6 +494,17 @@ def test_a_periodic_initialization_announces_again_every_second_until_the_wait_i
     core.handle_timeout(102.5, 0.0)
     assert events(core) == [SubscriptionCompleted(enough=False)]
     assert (core.said(), core.next_deadline()) == ([], None)
+
+
+def test_nothing_is_announced_again_while_the_last_announcement_is_still_on_its_way():
+    core = Exporter()
+    core.initialize(["start"], now=0.0, sent=0.0, await_count=1, periodic=True)
+    for second in (1.0, 2.0, 3.0):
+        core.handle_timeout(second, 0.0)
+    assert core.next_deadline() == 4.0
+    assert len(sent(core, 3.0)) == 1
+    core.handle_timeout(4.0, 0.0)
+    assert len(sent(core, 4.0)) == 1
 
 
 def test_each_announcement_can_be_answered():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -316,53 +318,77 @@ def test_without_a_journal_there_is_nothing_to_doubt():
 
 # Whatever happens
 
-fates = st.sampled_from(["arrives", "arrives", "arrives", "is lost", "comes twice", "comes later"])
-steps = st.lists(
-    st.tuples(st.sampled_from(["publish", "publish", "publish", "read", "outage", "time passes"]), fates), max_size=60
-)
+
+@dataclass
+class Journey:
+    """A feed, and everything that happens to the signals on their way to it. The journal has them all."""
+
+    page: int
+    room: int
+    rng: random.Random
+    now: float = 0.0
+    journal: list[Arrival] = field(default_factory=list)
+    under_way: list[Arrival] = field(default_factory=list)
+    got: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.feed = feed(max_ahead=self.room)
+
+    def arrives(self) -> None:
+        self.take(self.publish())
+
+    def is_lost(self) -> None:
+        self.publish()
+
+    def comes_twice(self) -> None:
+        for _ in range(2):
+            self.take(self.journal[-1] if self.journal else self.publish())
+
+    def comes_later(self) -> None:
+        self.under_way.append(self.publish())
+
+    def outage(self) -> None:
+        self.under_way.clear()
+        self.feed.doubt(self.now)
+
+    def time_passes(self) -> None:
+        self.now += 1.0
+        self.rng.shuffle(self.under_way)
+        while self.under_way:
+            self.take(self.under_way.pop())
+        self.feed.look(self.now)
+
+    def read(self) -> None:
+        if self.now >= self.feed.wanted_at:
+            found = [each for each in self.journal if each.envelope.seq > self.feed.reads_after][: self.page]
+            passed, missed = self.feed.read(found, is_whole=len(found) < self.page, now=self.now)
+            assert missed == 0
+            self.got += seqs(passed)
+
+    def publish(self) -> Arrival:
+        self.journal.append(arrival(len(self.journal) + 1))
+        return self.journal[-1]
+
+    def take(self, new: Arrival) -> None:
+        self.got += seqs(self.feed.take(new, self.now))
 
 
 @settings(max_examples=300)
-@given(steps, st.integers(2, 5), st.integers(0, 8), st.randoms(use_true_random=False))
+@given(
+    st.lists(
+        st.sampled_from(["arrives", "is_lost", "comes_twice", "comes_later", "outage", "time_passes", "read"]),
+        max_size=60,
+    ),
+    st.integers(2, 5),
+    st.integers(0, 8),
+    st.randoms(use_true_random=False),
+)
 def test_everything_in_the_journal_is_handed_out_once_and_in_order(steps, page, room, rng):
-    """Broadcasts may get lost, come twice or overtake each other; the journal has everything."""
-    size = arrival(1).size
-    this = feed(max_ahead=room * size)
-    journal: list[Arrival] = []
-    under_way: list[Arrival] = []
-    got: list[int] = []
-    now = 0.0
-
-    def read() -> None:
-        found = [each for each in journal if each.envelope.seq > this.reads_after][:page]
-        passed, missed = this.read(found, is_whole=len(found) < page, now=now)
-        assert missed == 0
-        got.extend(seqs(passed))
-
-    for step, fate in steps:
-        if step == "publish":
-            new = arrival(len(journal) + 1)
-            journal.append(new)
-            if fate == "comes later":
-                under_way.append(new)
-            for _ in range({"arrives": 1, "comes twice": 2}.get(fate, 0)):
-                got.extend(seqs(this.take(new, now)))
-        elif step == "outage":
-            under_way.clear()
-            this.doubt(now)
-        elif step == "time passes":
-            now += 1.0
-            rng.shuffle(under_way)
-            for each in under_way:
-                got.extend(seqs(this.take(each, now)))
-            under_way.clear()
-            this.look(now)
-        elif now >= this.wanted_at:
-            read()
-        assert this._bytes_ahead == sum(each.size for each in this._ahead.values()) <= room * size
+    journey = Journey(page, room * arrival(1).size, rng)
+    for step in steps:
+        getattr(journey, step)()
+        assert journey.feed._bytes_ahead == sum(each.size for each in journey.feed._ahead.values()) <= journey.room
     for _ in range(200):
-        now += 1.0
-        this.look(now)
-        if now >= this.wanted_at:
-            read()
-    assert got == list(range(1, len(journal) + 1))
+        journey.time_passes()
+        journey.read()
+    assert journey.got == list(range(1, len(journey.journal) + 1))

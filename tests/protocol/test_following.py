@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from state_signals import Limits, Signal
 from state_signals.codec import encode_signal
 from state_signals.protocol.events import Degraded, MessageRefused, SignalReceived, SignalsMissed
-from state_signals.requests import CatchUp, Discover, Introduce
+from state_signals.requests import CatchUp, Discover, Done, Introduce
 from tests.protocol.stage import (
     KEYS,
     Exporter,
@@ -134,6 +135,17 @@ def test_without_its_initialization_in_the_journal_all_of_it_still_begins_with_t
     assert core.counters["missed"] == 2
 
 
+def test_where_the_whole_journal_is_lost_its_retained_initialization_is_heard_and_what_is_new():
+    server = Server()
+    fio = running(server)
+    server.forget_journal()
+    core = Responder(server)
+    core.comes(1.0)
+    assert core.heard(1.0) == [1]
+    says(fio, core)
+    assert core.heard(1.0) == [3]
+
+
 def test_many_exporters_are_heard_of_each():
     server = Server()
     for number in range(5):
@@ -217,6 +229,42 @@ def test_an_exporter_out_of_sight_that_is_heard_begins_with_what_was_heard():
     says(fio, core)
     says(fio, core)
     assert core.heard(1.0) == [1, 3, 4]
+
+
+def test_an_exporter_that_is_heard_while_we_ask_about_it_is_known_already():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = Exporter(server)
+    fio.claim()
+    fio.work(1.0)
+    core.subscribed(1.0)
+    assert core.next_deadline() == -math.inf
+    request = core.next_query(1.0)
+    assert isinstance(request, Discover)
+    core.reply_received(request, server.carry_out(request), 1.0)
+    says(fio, core)
+    assert core.heard(1.0) == [1]
+    says(fio, core)
+    assert core.heard(1.0) == [2]
+
+
+def test_an_exporter_that_seemed_dead_and_has_written_meanwhile_tells_first_what_it_is_up_to():
+    server = Server()
+    running(server)
+    core = Responder(server)
+    core.comes(60.0)
+    assert core.heard(60.0) == []
+    server.write(signal(3))
+    core.subscribed(61.0)
+    assert core.heard(61.0) == [1, 3]
+
+
+def test_a_reply_that_does_not_fit_its_request_changes_nothing():
+    core = Responder()
+    core.comes(0.0)
+    core.reply_received(CatchUp("fio-1", 0, 64), Done(), 0.0)
+    assert every_event(core) == []
 
 
 # Catching up
@@ -441,6 +489,16 @@ def test_what_was_waiting_to_be_handed_out_is_filtered_by_a_lock_too():
     core.message_received(signal(1), 0.0)
     assert events(core) == []
     assert core.counters == {"filtered": 1}
+
+
+def test_what_came_before_a_lock_is_filtered_by_it_too():
+    core = Responder()
+    core.comes(0.0)
+    for seq, tag in ((1, "nightly"), (2, "other"), (3, "nightly")):
+        core.message_received(signal(seq, tag=tag), 0.0)
+    core.lock_tag("other")
+    assert core.heard(0.0) == [2]
+    assert core.counters == {"filtered": 2}
 
 
 # Shutdown

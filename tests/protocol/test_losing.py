@@ -7,7 +7,7 @@ import json
 import pytest
 
 from state_signals import Limits
-from state_signals.protocol.events import OutcomeKnown, ResponderLeft, ResponderSubscribed, RoundCompleted
+from state_signals.protocol.events import LateResponse, OutcomeKnown, ResponderLeft, ResponderSubscribed, RoundCompleted
 from state_signals.requests import CheckPresence, Redeliver, SaveRoster
 from tests.protocol.stage import (
     Exporter,
@@ -266,6 +266,19 @@ def test_who_says_that_it_is_working_is_not_cut_off_by_a_stall_timer():
     assert known == [("b", "missing")]
     core.handle_timeout(17.0, 0.0)
     assert set(result(core).missing) == {"a", "b"}
+
+
+def test_who_answers_after_it_was_given_up_is_late_though_others_are_still_waited_for():
+    core = initialized("a", "b")
+    signal_id = publish(core, timeout=None, stall_timeout=5)
+    answer(core, "b", signal_id, None, 4.0, state="working")
+    core.handle_timeout(5.0, 0.0)
+    every_event(core)
+    answer(core, "a", signal_id, now=6.0)
+    assert events(core) == [LateResponse("a", "start")]
+    assert core.counters == {"progress": 1, "late": 1}
+    answer(core, "b", signal_id, now=6.0)
+    assert list(result(core).missing) == ["a"]
 
 
 def test_who_hangs_is_missing_and_who_is_dead_is_lost():

@@ -344,6 +344,17 @@ def test_the_end_of_the_exporter_ends_its_rounds_and_waits(end):
     assert core.next_deadline() is None
 
 
+def test_the_end_of_the_exporter_ends_what_nobody_waits_for_and_the_server_does_not_have_yet():
+    core = initialized("a")
+    signal_id = core.publish("start", wait=False, now=0.0, sent=0.0)
+    core.close(1.0)
+    [completed] = events(core)
+    assert completed.signal_id == signal_id
+    assert (completed.result.ok, completed.result.pending) == (False, {"a"})
+    core.work(1.0)
+    assert events_of(core, RoundCompleted) == []
+
+
 def test_an_answer_after_shutdown_to_a_round_that_it_ended_is_late():
     core = initialized("a")
     signal_id = publish(core)

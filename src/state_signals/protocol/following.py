@@ -229,12 +229,14 @@ class Following:
 def _begin(feed: Feed, newest: Envelope | None, *, is_whole: bool) -> None:
     """Set where to begin with an exporter: with what was heard, or else after what is there."""
     first = feed.first_ahead()
-    if is_whole or (first is None and newest is None):
+    if is_whole:
         feed.begin_after(0)
     elif first is not None:
         feed.begin_after(first.envelope.seq - 1, math.nextafter(first.envelope.sent, -math.inf))
     elif newest is not None:
         feed.begin_after(newest.seq, newest.sent, newest.id)
+    else:
+        feed.begin_after(0)
 
 
 def _info(record: Mapping[bytes, bytes]) -> dict[str, float]:

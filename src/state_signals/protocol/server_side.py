@@ -19,7 +19,6 @@ from state_signals.requests import (
     CheckJournal,
     CheckPresence,
     Claimed,
-    Done,
     Entry,
     ExporterReply,
     ExporterRequest,
@@ -181,7 +180,7 @@ class ServerSide:
                 self.registration.beaten(now)
                 self.registration.owner_seen(reply.owner)
                 self._check_owner()
-            case Done():
+            case _:
                 self._done(request)
 
     def request_refused(self, request: ExporterRequest, kind: str, text: str, now: float) -> None:
@@ -332,7 +331,7 @@ class ServerSide:
                 self._redeliveries.popitem(last=False)
             case SaveRoster():
                 self.registration.saved(request)
-            case Restore():
+            case _:
                 self._announces_again = False
                 if self._lost:
                     self._emit(Restored(len(self._lost), len(request.roster)))
