@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from state_signals import Limits, Signal
 from state_signals.codec import encode_signal
 from state_signals.protocol.events import Degraded, MessageRefused, SignalReceived, SignalsMissed
-from state_signals.requests import CatchUp, Discover, Done, Introduce
+from state_signals.requests import CatchUp, CaughtUp, Discover, Discovered, Done, Introduce, Introduced
 from tests.protocol.stage import (
     KEYS,
     Exporter,
@@ -638,6 +642,15 @@ def test_so_many_exporters_are_followed_and_those_that_were_silent_longest_are_f
     assert list(core._following._feeds) == ["fio-1", "fio-4", "fio-9"]
 
 
+def test_who_is_forgotten_is_not_asked_about_any_more():
+    core = Responder(limits=Limits(max_remembered=3))
+    core.comes(0.0)
+    for number in range(50):
+        core.message_received(signal(7, publisher_id=f"fio-{number}", id=identifier(number)), 0.0)
+    asked = {request.publisher_id for request in core.query(0.0)}
+    assert asked == {"fio-47", "fio-48", "fio-49"}
+
+
 @pytest.mark.parametrize("info", [b"", b"\xff", b"[]", b"null", b'{"ttl": "x", "began": []}', b"[" * 100_000, b"7"])
 def test_whatever_is_kept_of_an_exporter_harms_nobody(info):
     server = Server()
@@ -692,3 +705,111 @@ def test_a_reply_about_an_exporter_that_was_forgotten_meanwhile_is_dropped():
     core.lock_id("fio-2")
     core.reply_received(request, reply, 3.0)
     assert every_event(core) == []
+
+
+# Whatever happens
+
+publishers = st.sampled_from(["fio-1", "fio-2", "fio-3", "fio-4"])
+seqs = st.sampled_from([1, 2, 3, 4, 5, 6, 100, 2**63, 10**30])
+said_by_anybody = st.builds(
+    signal,
+    seqs,
+    st.sampled_from(["initialization", "start", "shutdown"]),
+    publishers,
+    id=st.integers(1, 30).map(identifier),
+    sent=st.sampled_from([0.0, 1.0, 2.0, -1e300, 1e300]),
+    wait=st.sampled_from([None, 0.0, 5.0, math.inf]),
+    ttl=st.sampled_from([None, 0.0, 3.0, 1e300]),
+    journal=st.sampled_from([True, True, True, False]),
+    again=st.booleans(),
+    redelivered=st.sampled_from([False, False, True]),
+)
+kept_by_anybody = st.binary(max_size=20) | said_by_anybody | st.sampled_from([b"{}", b'{"ttl": 15, "began": 1e12}'])
+replies = {
+    Discover: st.builds(Discovered, st.dictionaries(publishers, st.floats()), st.floats()),
+    Introduce: st.builds(
+        Introduced,
+        publishers,
+        st.dictionaries(st.sampled_from([b"info", b"init"]), kept_by_anybody),
+        st.none() | kept_by_anybody,
+    ),
+    CatchUp: st.builds(CaughtUp, publishers, st.lists(kept_by_anybody, max_size=9).map(tuple)),
+}
+
+
+class AnybodySaysAnything(RuleBasedStateMachine):
+    """A server that says what it likes, and peers that do so, too: nothing raises, and memory is bounded."""
+
+    limits = Limits(max_remembered=3, max_ahead=1_500)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = Responder(limits=self.limits, replay="all", presence_ttl=15.0)
+        self.now = 0.0
+
+    @rule(data=st.lists(said_by_anybody | st.binary(max_size=20), max_size=6))
+    def signals_arrive(self, data):
+        for each in data:
+            self.core.message_received(each, self.now)
+
+    @rule(data=st.data(), count=st.integers(1, 6))
+    def the_server_replies(self, data, count):
+        for _ in range(count):
+            request = self.core.next_query(self.now)
+            if request is not None:
+                reply = data.draw(replies[type(request)])
+                if isinstance(request, Introduce):
+                    reply = replace(reply, publisher_id=request.publisher_id)
+                self.core.reply_received(request, reply, self.now)
+
+    @rule(is_for_now=st.booleans())
+    def the_server_refuses(self, is_for_now):
+        request = self.core.next_query(self.now)
+        if request is not None:
+            self.core.request_refused(request, *(("OOM", "OOM") if is_for_now else NOPERM), self.now)
+
+    @rule()
+    def the_connection_is_lost(self):
+        self.core.connection_lost()
+        self.core.subscribed(self.now)
+        self.core.connection_restored(self.now)
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 10.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+        self.core.handle_timeout(self.now)
+
+    @rule()
+    def the_user_acts(self):
+        for event in every_event(self.core):
+            if isinstance(event, SignalReceived):
+                self.core.respond_to(event.signal, 1, None, now=self.now, sent=0.0)
+
+    @rule(is_carried_out=st.booleans())
+    def answers_are_sent(self, is_carried_out):
+        request = self.core.next_request(self.now)
+        if request is not None and is_carried_out:
+            self.core.reply_received(request, Done(), self.now)
+
+    @rule(name=publishers)
+    def the_user_locks_and_unlocks(self, name):
+        self.core.lock_id(name)
+        self.core.unlock()
+
+    @invariant()
+    def memory_is_bounded(self):
+        most = self.limits.max_remembered
+        following, answers = self.core._following, self.core._answers
+        assert len(following._feeds) <= most
+        assert len(following._to_introduce) <= 4
+        assert len(self.core._received) <= most
+        assert len(self.core._newest) <= most
+        assert len(answers._given) <= most
+        assert len(answers._queue) <= most
+        for feed in following._feeds.values():
+            held = sum(each.size for each in feed._ahead.values())
+            assert feed._bytes_ahead == held <= self.limits.max_ahead
+
+
+AnybodySaysAnything.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+TestAnybodySaysAnything = AnybodySaysAnything.TestCase

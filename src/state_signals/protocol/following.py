@@ -222,7 +222,8 @@ class Following:
     def _add(self, name: str, feed: Feed) -> Feed:
         self._feeds[name] = feed
         while len(self._feeds) > self._limits.max_remembered:
-            self._feeds.popitem(last=False)
+            forgotten, _ = self._feeds.popitem(last=False)
+            self._to_introduce.pop(forgotten, None)
         return feed
 
 
