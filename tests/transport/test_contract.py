@@ -54,9 +54,7 @@ async def test_numbers_are_sent_as_they_are_written(side: Side) -> None:
 
 
 async def test_a_refusal_stands_where_the_reply_would_be(side: Side) -> None:
-    good, bad, unknown, after = await side.batch(
-        ("SET", "k", "1"), ("HGETALL", "k"), ("NOSUCHCOMMAND",), ("GET", "k")
-    )
+    good, bad, unknown, after = await side.batch(("SET", "k", "1"), ("HGETALL", "k"), ("NOSUCHCOMMAND",), ("GET", "k"))
     assert (good, after) == (b"OK", b"1")
     assert isinstance(bad, Refusal)
     assert bad.kind == "WRONGTYPE"

@@ -105,8 +105,8 @@ class ClusterTransport(BaseTransport):
         """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""
         if self._topology.has_moved:
             raise redis.ConnectionError("keys have moved to another node")
-        if any(commands.is_lost for commands in tuple(self._commands.values())):
-            raise replies.lost()
+        for commands in tuple(self._commands.values()):
+            commands.check()
 
     def _owner(self, key: str, deadline: Deadline) -> Address:
         if self._topology.is_stale:

@@ -95,8 +95,8 @@ class AsyncClusterTransport(BaseTransport):
         """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""
         if self._topology.has_moved:
             raise redis.ConnectionError("keys have moved to another node")
-        if any(commands.is_lost for commands in self._commands.values()):
-            raise replies.lost()
+        for commands in self._commands.values():
+            commands.check()
 
     async def _owner(self, key: str, until: float) -> Address:
         if self._topology.is_stale:

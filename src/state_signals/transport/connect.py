@@ -142,7 +142,10 @@ def _new_client(module: Any, url: str | None, host: str, port: int) -> Any:
 
 def _from_url(module: Any, url: str) -> Any:
     try:
-        _ = urlsplit(url).port
+        parts = urlsplit(url)
+        if parts.scheme != "unix":
+            # redis-py takes what it cannot read as a number for database 0.
+            _ = parts.port, int(parts.path.strip("/") or 0)
         return module.Redis.from_url(url, **_OWN)
     except ValueError:
         # Not what urllib says: that may quote a piece of a password with a slash in it.

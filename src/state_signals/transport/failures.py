@@ -64,6 +64,7 @@ _REMEDIES = (
         redis_exceptions.NoPermissionError,
         "Give the server's user the channels `event-signal-*` and the keys `state-signals:*`.",
     ),
+    (redis_exceptions.InvalidResponse, "What answers there does not speak Redis: check host and port."),
     (redis_exceptions.MaxConnectionsError, "Give the client's connection pool more connections; this needs 4."),
     (redis_exceptions.ReadOnlyError, PASSING["READONLY"]),
     (redis_exceptions.OutOfMemoryError, "The server is full: raise its maxmemory, or use another."),

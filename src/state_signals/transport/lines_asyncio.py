@@ -40,7 +40,7 @@ class deadline:  # noqa: N801 - it is used as asyncio.timeout is
     __slots__ = ("_seconds", "_timeout")
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self._seconds = max(0.0, seconds)
         self._timeout = asyncio.timeout(seconds)
 
     async def __aenter__(self) -> None:

@@ -40,7 +40,8 @@ class Commands:
         # Reentrant, because a signal handler may have something to say while it interrupts a command.
         self._lock = threading.RLock()
         self._idle: Line | None = None
-        self._is_lost = False
+        # Why it was lost, until it may be made again.
+        self._error: Exception | None = None
         self._is_kept = True
         self._is_closed = False
 
@@ -59,8 +60,7 @@ class Commands:
             raise deadline.error()
         line = None
         try:
-            if self.is_lost:
-                raise replies.lost()
+            self.check()
             line, self._idle = self._idle, None
             if line is None:
                 self._check_open()
@@ -68,9 +68,10 @@ class Commands:
             outcomes = replies.outcomes(batch, line.exchange(data, count, deadline))
             if self._idle is None and self._is_kept:
                 self._idle, line = line, None
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, OSError) as error:
             self._check_open()
-            self._is_lost |= line is not None
+            if line is not None:
+                self._error = error
             raise
         else:
             return outcomes
@@ -80,21 +81,25 @@ class Commands:
                 line.close()
             self._lock.release()
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether a connection was lost, as far as can be told without using it."""
-        if not self._is_lost and self._lock.acquire(blocking=False):
+    def check(self) -> None:
+        """Raise why the connection was lost, if it was, as far as can be told without using it."""
+        if self._error is None and self._lock.acquire(blocking=False):
             try:
-                self._is_lost = self._idle is not None and self._idle.is_stale()
+                if self._idle is not None and self._idle.is_stale():
+                    self._error = redis.ConnectionError("the server closed the connection")
             finally:
                 self._lock.release()
-        return self._is_lost
+        if self._error is not None:
+            raise self._error.with_traceback(None)
 
     def renew(self) -> None:
         """Make a connection that was lost again, with the next batch."""
-        if self.is_lost and self._lock.acquire(blocking=False):
-            self._drop()
-        self._is_lost = False
+        if self._lock.acquire(blocking=False):
+            if self._idle is not None and (self._error is not None or self._idle.is_stale()):
+                self._drop()
+            else:
+                self._lock.release()
+        self._error = None
 
     def retire(self) -> None:
         """Keep the connection no longer than it is in use."""

@@ -37,7 +37,8 @@ class Commands:
         self._dial = dial
         self._lock = asyncio.Lock()
         self._idle: Line | None = None
-        self._is_lost = False
+        # Why it was lost, until it may be made again.
+        self._error: Exception | None = None
         self._is_kept = True
         self._is_closed = False
 
@@ -59,16 +60,18 @@ class Commands:
             self._check_open()
             raise
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether a connection was lost, as far as can be told without using it."""
-        return self._is_lost or (self._idle is not None and self._idle.is_stale())
+    def check(self) -> None:
+        """Raise why the connection was lost, if it was, as far as can be told without using it."""
+        if self._error is None and self._idle is not None and self._idle.is_stale():
+            self._error = redis.ConnectionError("the server closed the connection")
+        if self._error is not None:
+            raise self._error.with_traceback(None)
 
     async def renew(self) -> None:
         """Make a connection that was lost again, with the next batch."""
-        if self.is_lost:
+        if self._idle is not None and (self._error is not None or self._idle.is_stale()):
             await self._drop()
-        self._is_lost = False
+        self._error = None
 
     async def retire(self) -> None:
         """Keep the connection no longer than it is in use."""
@@ -83,8 +86,7 @@ class Commands:
     async def _execute(self, batch: Batch, data: bytes, count: int, seconds: float) -> list[Any]:
         line: Line | None = None
         try:
-            if self.is_lost:
-                raise replies.lost()
+            self.check()
             line, self._idle = self._idle, None
             if line is None:
                 self._check_open()
@@ -92,8 +94,9 @@ class Commands:
             outcomes = replies.outcomes(batch, await line.exchange(data, count))
             if self._is_kept:
                 self._idle, line = line, None
-        except (redis.RedisError, OSError):
-            self._is_lost |= line is not None
+        except (redis.RedisError, OSError) as error:
+            if line is not None:
+                self._error = error
             raise
         else:
             return outcomes

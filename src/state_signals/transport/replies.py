@@ -26,7 +26,6 @@ __all__ = [
     "check_refusal",
     "confirmed",
     "entries",
-    "lost",
     "outcomes",
     "pack",
     "packed",
@@ -102,11 +101,6 @@ def check_refusal(outcome: Any) -> None:
     """Raise an outcome that is a refusal as the error of redis-py that says what is refused."""
     if isinstance(outcome, Refusal):
         raise (NoPermissionError if outcome.kind == "NOPERM" else redis.ResponseError)(outcome.text)
-
-
-def lost() -> redis.ConnectionError:
-    """Return what to raise when a connection was lost since it was used last."""
-    return redis.ConnectionError("the server closed the connection")
 
 
 def silent() -> redis.TimeoutError:
