@@ -1,0 +1,152 @@
+"""Connections that are cut, again and again, and host names that cannot be looked up for a while."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+import redis
+
+from state_signals.exceptions import ServerUnreachable
+from state_signals.server import EmbeddedServer
+from tests.faults.peer import peer
+from tests.faults.runs import Run, command, warnings
+from tests.parties import Parties, eventually
+
+ROUNDS = 300
+KILL_EVERY = 0.05
+HOST = "bench-head.test"
+
+
+@pytest.fixture
+def url(own_server: EmbeddedServer) -> str:
+    return own_server.url
+
+
+def cut_all(client: redis.Redis) -> int:
+    """Cut the connections of all other clients, and return how many there were."""
+    return sum(client.execute_command("CLIENT", "KILL", "TYPE", kind) for kind in ("normal", "pubsub"))
+
+
+@contextmanager
+def cutting(url: str, progress: Callable[[], int]) -> Iterator[list[int]]:
+    """Cut the connections of all clients over and over; collect how many it were each time.
+
+    A machine may be so busy that it takes longer to connect again than to the next cut; so these come more slowly as
+    long as there is no progress.
+    """
+    cut: list[int] = []
+    ends = threading.Event()
+
+    def work() -> None:
+        in_vain, before = 0, progress()
+        with redis.Redis.from_url(url) as client:
+            while not ends.wait(KILL_EVERY * (1 + in_vain // 10)):
+                cut.append(cut_all(client))
+                in_vain, before = 0 if progress() > before else in_vain + 1, progress()
+
+    thread = threading.Thread(target=work, name="cuts connections")
+    thread.start()
+    try:
+        yield cut
+    finally:
+        ends.set()
+        thread.join()
+
+
+async def test_nothing_is_lost_while_all_connections_are_cut_all_the_time(
+    parties: Parties, own_server: EmbeddedServer
+) -> None:
+    run = Run(parties)
+    with peer(own_server) as old:
+        name = (await old.says())["id"]
+        for _ in range(3):
+            await run.responder()
+        await run.begin(strangers=1)
+        new = run.exporter.subs - {name}
+        with cutting(own_server.url, lambda: len(run.results)) as cut:
+            for number in range(ROUNDS):
+                if number % 10:
+                    run.exporter.subs = new
+                    assert (await run.round()).ok
+                else:
+                    # Version 1 may not hear the signal, or not be heard. That does not hold the others up for long.
+                    run.exporter.subs = {name, *new}
+                    with suppress(ServerUnreachable):
+                        await run.round(timeout=0.5)
+        await run.check(is_hasty=True)
+        heard = {said["sample"] for said in await old.has_said()}
+    assert len(cut) > 50
+    for sample, result in run.results.items():
+        if result is not None and name in result.reports:
+            assert name in result.missing or (name in result.succeeded and sample in heard)
+    assert any(name in result.succeeded for result in run.results.values() if result is not None)
+
+
+class Names:
+    """A host name that is looked up in vain while it `is_gone`."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self.failures = 0
+        self._look_up = socket.getaddrinfo
+
+    def getaddrinfo(self, host: Any, *arguments: Any, **options: Any) -> Any:
+        if host == HOST and self.is_gone:
+            self.failures += 1
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return self._look_up("127.0.0.1" if host == HOST else host, *arguments, **options)
+
+
+async def test_a_host_name_that_cannot_be_looked_up_for_a_while_is_survived(
+    parties: Parties, own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    run = Run(parties)
+    url = f"redis://{HOST}:{own_server.port}"
+    await run.responder(url=url)
+    await run.begin(url=url)
+    assert (await run.round()).ok
+    with warnings("connection lost", "connected to") as warned, redis.Redis.from_url(own_server.url) as client:
+        names.is_gone = True
+        cut_all(client)
+        waiting = parties.task(run.round())
+        # Each party: its commands, and what it listens to.
+        await eventually(lambda: names.failures >= 8, "the attempts to look the name up")
+        assert not waiting.done()
+        names.is_gone = False
+        assert (await waiting).ok
+        # All of its connections, not only those that the round needs.
+        await eventually(lambda: len(warned) == 4, "the end of both outages")
+        assert (await run.round()).ok
+    await run.check()
+    lost, back = warned[:2], warned[2:]
+    assert all(text.startswith("connection lost: cannot ") for text in lost)
+    assert all(text.startswith(f"connected to redis://{HOST}:{own_server.port}/0 again after ") for text in back)
+
+
+async def test_one_warning_tells_of_the_beginning_of_an_outage_and_one_of_its_end(
+    parties: Parties, own_server: EmbeddedServer
+) -> None:
+    run = Run(parties)
+    await run.responder()
+    await run.begin()
+    for _ in range(2):
+        with warnings() as warned:
+            own_server.kill()
+            await eventually(lambda: len(warned) == 2, "the beginning of the outage of both parties")
+            own_server.start()
+            assert (await run.round()).ok
+            # That the server has come back empty is a third piece of news.
+            await eventually(lambda: len(warned) == 5, "the end of the outage of both parties")
+            assert (await run.round()).ok
+        assert sum(text.startswith("connection lost: ") for text in warned) == 2
+        assert sum(text.startswith("connected to ") for text in warned) == 2
+        assert sum(text.startswith("the server had lost data: ") for text in warned) == 1
+    await run.check()
+    assert command(own_server.url, "PING")
