@@ -103,6 +103,10 @@ class Process:
         """Ask it to end in good order."""
         self._popen.terminate()
 
+    def interrupt(self) -> None:
+        """Do what Ctrl+C does."""
+        self._popen.send_signal(signal.SIGINT)
+
     def finish(self) -> None:
         """Give it nothing more to read."""
         assert self._popen.stdin
@@ -144,7 +148,7 @@ class Processes:
 
     def __init__(self, shell: str, url: str) -> None:
         self.shell = shell
-        self._url = url
+        self.url = url
         self._started: list[Process] = []
 
     def launch(self, *command: str) -> Process:
@@ -156,7 +160,7 @@ class Processes:
         """Start responders, and wait until they listen."""
         arguments = json.dumps(options)
         program = str(HERE / "member_process.py")
-        members = [self.launch(sys.executable, program, self.shell, name, self._url, arguments) for name in names]
+        members = [self.launch(sys.executable, program, self.shell, name, self.url, arguments) for name in names]
         for each in members:
             await each.says(1)
         return members
@@ -168,13 +172,13 @@ class Processes:
     async def exporter(self, method: str = "new", **options: Any) -> Process:
         """Start an exporter, and wait until it is there, or could not be."""
         program = str(HERE / "exporter_process.py")
-        exporter = self.launch(sys.executable, program, self.shell, method, self._url, json.dumps(options))
+        exporter = self.launch(sys.executable, program, self.shell, method, self.url, json.dumps(options))
         await exporter.says(1)
         return exporter
 
     async def version_1(self, name: str) -> Process:
         """Start a responder of version 1.0.1, and wait until it listens."""
-        member = self.launch(PEER, str(VERSION_1), self._url.split(":")[2].split("/")[0], "responder", name)
+        member = self.launch(PEER, str(VERSION_1), self.url.split(":")[2].split("/")[0], "responder", name)
         await member.says(1)
         return member
 

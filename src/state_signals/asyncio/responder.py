@@ -40,7 +40,9 @@ class SignalResponder(ResponderEndpoint):
 
     Connects and subscribes when it is first used: no signal that is published after `connect()` is missed, also when
     connections drop or the server restarts. From its first answer on it shows in the background that it lives, while
-    your code acts. Signals are read by one task at a time. Use it as an async context manager, or await `close()`.
+    your code acts. A function that blocks the loop keeps it from that: after `presence_ttl` seconds it counts as lost,
+    until the loop runs again; so what takes long belongs into a thread (`asyncio.to_thread`). Signals are read by one
+    task at a time. Use it as an async context manager, or await `close()`.
 
     Args:
         existing_redis_conn: a client to use instead of an own one; it is never closed.
