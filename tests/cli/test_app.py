@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -62,6 +64,8 @@ def test_asking_for_help_imports_nothing_that_takes_time(arguments: list[str]) -
         (["listen", "--count", "many"], "Invalid value for '--count'"),
         (["run"], "Missing argument 'NAME'"),
         (["run", "fio"], "Missing argument 'CMD'"),
+        (["run", "fio", "ls", "-la"], "CMD and its options come after --; try 'state-signals run --help'"),
+        (["respond", "--on"], "(try 'state-signals respond --help')"),
     ],
 )
 def test_wrong_usage_is_told_in_one_line(
@@ -105,6 +109,7 @@ def test_several_hosts_may_be_named(command: list[str], url: str, capsys: pytest
         (["--url", "redis+sentinel://u:secret@host:1,host:2"], ".../SERVICE"),
         (["--url", "redis+cluster://u:secret@host:1,host:x"], "a port must be a number"),
         (["--url", "redis+cluster://u:sec?ret@host:1"], "percent-encoded"),
+        (["--url", "redis://host/secret"], "database must be"),
         (["--url", "memory://bus"], "memory:// lives within one process"),
         (["--namespace", "a:b"], "namespace must be"),
         (["--connect-timeout", "-3"], "--connect-timeout must not be negative"),
@@ -120,7 +125,7 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(
     assert message in said
     assert said.startswith("state-signals: error: ")
     assert said.count("\n") == 1
-    assert "sec" not in said.replace("seconds", "")
+    assert "sec" not in said.replace("seconds", "").replace("host/secret", "")
 
 
 def test_a_non_utf_8_argument_of_the_system_is_a_usage_error() -> None:
@@ -128,6 +133,30 @@ def test_a_non_utf_8_argument_of_the_system_is_a_usage_error() -> None:
     done = subprocess.run(argv, capture_output=True, check=False)
     assert done.returncode == 2
     assert done.stderr == b"state-signals: error: --tag is not valid Unicode text: 'caf\\udce9'\n"
+
+
+def test_it_is_told_why_there_is_no_connection_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["listen", "--url", "redis://127.0.0.1:1", "--connect-timeout", "1.8"]) == 4
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("state-signals: cannot connect to the server at redis://127.0.0.1:1/0: ")
+    assert first.endswith("Trying on, for 1.8 s.")
+    assert last.startswith("state-signals: error: cannot connect to the server at redis://127.0.0.1:1/0: ")
+
+
+def test_what_is_no_redis_server_is_called_so(capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(20)
+        answering = threading.Thread(target=answer, args=(listening,), daemon=True)
+        answering.start()
+        assert app.run(["listen", "--url", f"redis://127.0.0.1:{listening.getsockname()[1]}"]) == 4
+        answering.join(20)
+    assert "What answers there does not speak Redis: check host and port." in capsys.readouterr().err
 
 
 def test_options_can_come_from_the_environment(

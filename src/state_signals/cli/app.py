@@ -79,7 +79,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _main_command().main(given or ["--help"], prog_name=output.PROGRAM, standalone_mode=False)
     except _USAGE_ERROR as error:
-        return _usage_error(error)
+        return _usage_error(error, given)
     except StateSignalsError as error:
         output.error(str(error))
         return _code_of(error)
@@ -100,10 +100,12 @@ def _code_of(error: StateSignalsError) -> ExitCode:
     return ExitCode.NO_CONNECTION if isinstance(error, TransportError) else ExitCode.ABORTED
 
 
-def _usage_error(error: Any) -> int:
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else output.PROGRAM
-    output.error(f"{error.format_message()} (try '{path} --help')")
+def _usage_error(error: Any, given: Sequence[str]) -> int:
+    command = given[0] if given and given[0] in COMMANDS else ""
+    hint = f"try '{f'{output.PROGRAM} {command}'.rstrip()} --help'"
+    if command == "run" and "--" not in given and type(error).__name__ == "NoSuchOption":
+        hint = f"CMD and its options come after --; {hint}"
+    output.error(f"{error.format_message()} ({hint})")
     return ExitCode.USAGE
 
 

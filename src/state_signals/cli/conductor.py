@@ -14,7 +14,7 @@ from state_signals.cli.child import Child
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.options import Server
 from state_signals.cli.programs import CommandNotFound
-from state_signals.cli.rounds import RoundReporter
+from state_signals.cli.rounds import RoundReporter, listed
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
 from state_signals.codec import encode_signal
 from state_signals.exceptions import IllegalEvent, ServerUnreachable, TransportError
@@ -132,7 +132,7 @@ class _Conductor:
             encode_signal(signal, Envelope(id="0" * 32, seq=1, sent=time.time()))
 
     async def _conduct(self) -> None:
-        await self._interrupts.cancelling(connected(self._exporter.connect, self._server.connect_timeout))
+        await self._interrupts.cancelling(connected(self._exporter.connect, self._server))
         try:
             if await self._gather() or self._plan.keep_going:
                 await self._around_command()
@@ -144,27 +144,38 @@ class _Conductor:
     async def _gather(self) -> bool:
         """Open the roster, and wait for those that were asked for."""
         plan, exporter = self._plan, self._exporter
-        code = await self._interrupts.cancelling(
-            exporter.initialize_and_wait(
-                plan.wait,
-                [plan.start_event, plan.stop_event],
-                plan.tag,
-                plan.expect,
-                plan.subscribe_timeout,
-                plan.periodic,
+        with self._reporter.waiting(self._who_subscribes):
+            code = await self._interrupts.cancelling(
+                exporter.initialize_and_wait(
+                    plan.wait,
+                    [plan.start_event, plan.stop_event],
+                    plan.tag,
+                    plan.expect,
+                    plan.subscribe_timeout,
+                    plan.periodic,
+                )
             )
-        )
         absent = exporter.absent
         present = exporter.subs - absent
         self._reporter.subscribed(present, absent, is_enough=not code)
         if code:
             self._signalling = ExitCode.MISSING
-            wanted = ", ".join(map(repr, sorted(absent))) or f"{max(1, plan.wait - len(present))} more"
+            wanted = ", ".join(map(repr, sorted(absent))) or f"{self._number_wanted()} more"
             output.error(
                 f"not enough responders subscribed within {plan.subscribe_timeout:g} s; missing: {wanted}; "
                 f"there: {', '.join(map(repr, sorted(present))) or 'nobody'}"
             )
         return not code
+
+    def _number_wanted(self) -> int:
+        return max(1, self._plan.wait - len(self._exporter.subs - self._exporter.absent))
+
+    def _who_subscribes(self) -> str:
+        """Say who has not subscribed yet."""
+        wanted = listed(self._exporter.absent) or f"{self._number_wanted()} more"
+        limit = self._plan.subscribe_timeout
+        until = "" if limit is None else f", {limit:g} s at the most"
+        return f"initialization: waiting for responders ({wanted}){until}"
 
     async def _around_command(self) -> None:
         """Announce the start, run the command if that went well, and announce the stop in any case."""
@@ -174,14 +185,25 @@ class _Conductor:
             else:
                 output.error(f"{self._plan.start_event} did not succeed everywhere, so the command does not run")
         except Interrupted:
-            output.note(f"interrupted; announcing {self._plan.stop_event}")
+            pass
+        if self._interrupts.first is not None:
+            output.note(f"interrupted; announcing {self._plan.stop_event} (Ctrl-C ends the wait for that)")
         await self._round(self._plan.stop_event)
 
     async def _round(self, event: str) -> bool:
         plan = self._plan
-        result = await self._interrupts.cancelling(
-            self._exporter.publish_signal(event, plan.sample, plan.tag, plan.metadata, plan.timeout)
-        )
+        pending = set(self._exporter.subs)
+        with self._reporter.waiting(lambda: f"{event}: waiting for {listed(pending) or 'the server'}"):
+            result = await self._interrupts.cancelling(
+                self._exporter.publish_signal(
+                    event,
+                    plan.sample,
+                    plan.tag,
+                    plan.metadata,
+                    plan.timeout,
+                    on_outcome=lambda name, _: pending.discard(name),
+                )
+            )
         self._reporter.round(event, result)
         self._reporter.late(self._exporter.counters.get("late", 0))
         verdict = self._verdict(result)

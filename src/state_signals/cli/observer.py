@@ -106,7 +106,7 @@ class Observer:
         bystander = async_transport(url=url, host="", port=0, namespace=namespace)
         streams = ResponseStreams(bystander, self._response) if self._with_responses else None
         try:
-            await connected(responder.connect, self._server.connect_timeout)
+            await connected(responder.connect, self._server)
             if streams is None:
                 works = [self._print_signals(responder, None)]
             else:

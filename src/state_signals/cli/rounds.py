@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from state_signals.cli import output
 from state_signals.results import Outcome, PublishResult, Report
 
-__all__ = ["RoundReporter"]
+__all__ = ["RoundReporter", "listed"]
 
 _SHOWN_SUCCESSES = 20
 """Responders that are listed although there is nothing to say about them but that they succeeded."""
+
+_LONG = 2.0
+"""Seconds after which whoever looks on wants to know what is being waited for."""
 
 _STYLES = {Outcome.SUCCEEDED: "green", Outcome.LEFT: "yellow"}
 
@@ -27,13 +32,25 @@ class RoundReporter:
         self._as_json = as_json
         self._late = 0
 
+    @contextmanager
+    def waiting(self, what: Callable[[], str]) -> Iterator[None]:
+        """Say what is being waited for, if the body takes long."""
+        if self._as_json:
+            yield
+            return
+        handle = asyncio.get_running_loop().call_later(_LONG, lambda: output.note(what()))
+        try:
+            yield
+        finally:
+            handle.cancel()
+
     def subscribed(self, present: Iterable[str], absent: Iterable[str], *, is_enough: bool) -> None:
         """Show who is on the roster, once the wait for that is over."""
         there, missing = sorted(present), sorted(absent)
         if self._as_json:
             self._write({"event": "initialization", "ok": is_enough, "subscribed": there, "absent": missing})
             return
-        names = f": {_names(there)}" if there else ""
+        names = f": {listed(there)}" if there else ""
         output.note(f"initialization: {_count(len(there), 'responder')} subscribed{names}")
 
     def round(self, event: str, result: PublishResult) -> None:
@@ -114,9 +131,10 @@ def _number(result: PublishResult, outcome: Outcome) -> int:
     return sum(report.outcome is outcome for report in result.reports.values())
 
 
-def _names(names: list[str]) -> str:
-    listed = ", ".join(names[:_SHOWN_SUCCESSES])
-    return listed if len(names) <= _SHOWN_SUCCESSES else f"{listed} and {len(names) - _SHOWN_SUCCESSES} more"
+def listed(names: Collection[str]) -> str:
+    """Return names as a list for people, which is not too long."""
+    shown = ", ".join(sorted(names)[:_SHOWN_SUCCESSES])
+    return shown if len(names) <= _SHOWN_SUCCESSES else f"{shown} and {len(names) - _SHOWN_SUCCESSES} more"
 
 
 def _count(number: int, what: str) -> str:

@@ -103,7 +103,7 @@ class Service:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with Interrupts() as interrupts:
             try:
-                await interrupts.cancelling(connected(responder.connect, self._server.connect_timeout))
+                await interrupts.cancelling(connected(responder.connect, self._server))
                 output.note(f"responder {responder.responder_id} is ready")
                 await interrupts.told_to(self._interrupted, self._serve())
             except Interrupted:

@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from state_signals.cli import output
+from state_signals.cli.options import Server
 from state_signals.exceptions import ServerUnreachable
+from state_signals.transport.urls import redacted
 
 __all__ = ["Interrupted", "Interrupts", "connected", "log_to_stderr"]
 
@@ -20,6 +22,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _RETRY_INTERVAL = 0.5
 """Seconds between two attempts to connect."""
+
+_SILENCE = 1.0
+"""Seconds without a connection after which there is a word about it."""
 
 
 class Interrupted(Exception):
@@ -91,26 +96,33 @@ class Interrupts:
             self._react(number)
 
 
-async def connected(connect: Callable[[], Awaitable[object]], timeout: float) -> None:
-    """Call `connect`, which tries once, until it succeeds or the time (seconds) is up.
+async def connected(connect: Callable[[], Awaitable[object]], server: Server) -> None:
+    """Call `connect`, which tries once, until it succeeds or the server's time for that is up.
 
     Raises:
         TransportError: why the last attempt failed.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
+    timeout = server.connect_timeout
+    began = loop.time()
+    deadline = began + timeout
     failure: ServerUnreachable | None = None
+    is_told = False
     while True:
         try:
             # The first attempt is given a chance in any case.
             async with asyncio.timeout(None if timeout == float("inf") else max(0.1, deadline - loop.time())):
                 await connect()
         except TimeoutError as error:
-            raise failure or ServerUnreachable(f"the server has not answered within {timeout:g} s") from error
+            silence = f"cannot connect to the server at {redacted(server.url)}: no answer within {timeout:g} s"
+            raise failure or ServerUnreachable(silence) from error
         except ServerUnreachable as error:
             failure = error
             if loop.time() + _RETRY_INTERVAL > deadline:
                 raise
+            if not is_told and loop.time() - began >= _SILENCE:
+                is_told = True
+                output.note(f"{error} Trying on{'' if timeout == float('inf') else f', for {timeout:g} s'}.")
             await asyncio.sleep(_RETRY_INTERVAL)
         else:
             return

@@ -86,6 +86,9 @@ def redacted(url: str) -> str:
     """Return a URL fit to be shown: without its password."""
     place, _, query = url.partition("?")
     scheme, separator, rest = place.partition("://") if "://" in place else ("", "", place)
+    if "@" not in rest and "@" in query:
+        # The question mark may be in the password.
+        return f"{scheme}{separator}***"
     credentials, at, after = rest.rpartition("@")
     if not at and "@" in query:
         # A question mark in the password: all that is left of it here comes before that.
