@@ -106,7 +106,8 @@ def server_address(source: Any) -> str:
         pools = [each.connection_pool.connection_kwargs for each in source.sentinel_manager.sentinels]
         places = _places([(each.get("host", "localhost"), each.get("port", 26379)) for each in pools])
         return f"{scheme}+sentinel://{user}{places}/{source.service_name}/{given.get('db') or 0}"
-    return f"{scheme}://{user}{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db') or 0}"
+    place = _places([(given.get("host", "localhost"), given.get("port", 6379))])
+    return f"{scheme}://{user}{place}/{given.get('db') or 0}"
 
 
 def cluster_address(cluster: ClusterSettings) -> str:

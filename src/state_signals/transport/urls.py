@@ -86,7 +86,7 @@ def redacted(url: str) -> str:
     """Return a URL fit to be shown: without its password."""
     place, _, query = url.partition("?")
     scheme, separator, rest = place.partition("://") if "://" in place else ("", "", place)
-    if "@" not in rest and "@" in query:
+    if "@" in query:
         # The question mark may be in the password.
         return f"{scheme}{separator}***"
     credentials, at, after = rest.rpartition("@")
