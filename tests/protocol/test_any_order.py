@@ -234,8 +234,10 @@ class AnyWorld(RuleBasedStateMachine):
 
     @rule(responder=anybody, data=st.data())
     def somebody_subscribes(self, responder, data):
-        self.subscribe(responder, data.draw(st.sampled_from([None, *self.announced, *self.open, "f" * 32])))
-        assert not (self.is_waiting and responder in self.subs and self.has_enough)
+        is_welcome = self.subscribe(
+            responder, data.draw(st.sampled_from([None, *self.announced, *self.open, "f" * 32]))
+        )
+        assert not (self.is_waiting and is_welcome and self.has_enough)
 
     @rule(responder=anybody, data=st.data())
     def somebody_leaves(self, responder, data):
@@ -247,8 +249,10 @@ class AnyWorld(RuleBasedStateMachine):
             for this in self.open.values():
                 if responder in this.pending and not this.is_over:
                     this.outcomes[responder] = Outcome.LEFT
+        was_there = responder in self.core.subs
         self.receive(responder, INITIALIZATION, signal_id=signal_id, state="left")
         self.check()
+        assert not (self.is_waiting and was_there and responder not in self.subs and self.has_enough)
 
     @rule(data=st.sampled_from([b"", b"{}", b"[" * 1000, b'{"responder_id":"a"}']))
     def something_odd_arrives(self, data):
@@ -339,7 +343,7 @@ class AnyWorld(RuleBasedStateMachine):
         counts = signal_id is not None and responder not in self.speaks_v2 and self.counts(signal_id, responder, ras)
         self.say(signal_id if counts else None, responder, event, ras=ras)
 
-    def subscribe(self, responder: str, signal_id: str | None) -> None:
+    def subscribe(self, responder: str, signal_id: str | None) -> bool:
         self.expire()
         is_welcome = (
             self.core.state is ExporterState.INITIALIZED
@@ -355,6 +359,7 @@ class AnyWorld(RuleBasedStateMachine):
         self.receive(responder, INITIALIZATION, signal_id=signal_id)
         assert sum(self.core.counters.values()) - before == (not is_welcome)
         self.check()
+        return is_welcome
 
     def expire(self) -> None:
         """Whatever it is told next, what is due comes first."""

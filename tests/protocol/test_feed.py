@@ -373,7 +373,7 @@ class Journey:
         self.got += seqs(self.feed.take(new, self.now))
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.sampled_from(["arrives", "is_lost", "comes_twice", "comes_later", "outage", "time_passes", "read"]),
@@ -389,6 +389,8 @@ def test_everything_in_the_journal_is_handed_out_once_and_in_order(steps, page, 
         getattr(journey, step)()
         assert journey.feed._bytes_ahead == sum(each.size for each in journey.feed._ahead.values()) <= journey.room
     for _ in range(200):
+        if len(journey.got) >= len(journey.journal):
+            break
         journey.time_passes()
         journey.read()
     assert journey.got == list(range(1, len(journey.journal) + 1))

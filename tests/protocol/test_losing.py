@@ -7,7 +7,14 @@ import json
 import pytest
 
 from state_signals import Limits
-from state_signals.protocol.events import LateResponse, OutcomeKnown, ResponderLeft, ResponderSubscribed, RoundCompleted
+from state_signals.protocol.events import (
+    LateResponse,
+    OutcomeKnown,
+    ResponderLeft,
+    ResponderSubscribed,
+    RoundCompleted,
+    SubscriptionCompleted,
+)
 from state_signals.requests import CheckPresence, Redeliver, SaveRoster
 from tests.protocol.stage import (
     Exporter,
@@ -218,13 +225,15 @@ def test_who_leaves_between_rounds_is_not_waited_for():
 
 
 def test_who_leaves_ends_in_every_open_round_in_which_it_is_pending():
-    core = with_roster("a")
+    core = with_roster("a", "b")
     first, second = publish(core, timeout=None), publish(core, "stop", timeout=None)
     answer(core, "a", first)
     leave(core, "a")
+    answer(core, "b", first)
+    answer(core, "b", second, event="stop")
     one, two = (event.result for event in events_of(core, RoundCompleted))
-    assert (one.signal_id, list(one.succeeded)) == (first, ["a"])
-    assert (two.signal_id, list(two.left)) == (second, ["a"])
+    assert (one.signal_id, set(one.succeeded), list(one.left)) == (first, {"a", "b"}, [])
+    assert (two.signal_id, set(two.succeeded), list(two.left)) == (second, {"b"}, ["a"])
 
 
 @pytest.mark.parametrize("signal_id", [None, "f" * 32, identifier(2)])
@@ -249,6 +258,16 @@ def test_who_was_expected_and_has_left_is_not_absent():
     assert core.absent == {"a"}
     leave(core, "a")
     assert core.absent == core.subs == set()
+
+
+def test_who_was_expected_and_has_left_is_not_waited_for():
+    core = initialized()
+    core.initialize(["start"], expected=["a"], await_count=1, now=0.0, sent=0.0)
+    core.work()
+    subscribe(core, "b")
+    assert events(core) == [ResponderSubscribed("b")]
+    leave(core, "a")
+    assert events(core) == [ResponderLeft("a"), SubscriptionCompleted(enough=True)]
 
 
 # Working

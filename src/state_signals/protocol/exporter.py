@@ -341,6 +341,7 @@ class ExporterProtocol:
                 self.subs.discard(response.responder_id)
                 self._expected.discard(response.responder_id)
                 self._server.registration.gone(response.responder_id)
+                self._check_subscription()
         elif response.state is not None:
             self._responses.progress(response, now)
         elif response.event == INITIALIZATION:
