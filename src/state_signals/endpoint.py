@@ -264,8 +264,8 @@ class ExporterEndpoint(Endpoint):
     def _unknown(self) -> UnknownExporter:
         """Return the error for an exporter that cannot be resumed."""
         return UnknownExporter(
-            f"there is no exporter {self.pub_id!r} to resume at {self._transport.address}: it never published "
-            f"anything, it was closed, or the server has forgotten it; check publisher_id, url and namespace"
+            f"there is no exporter {self.pub_id!r} to resume at {self._transport.address}: it was never "
+            f"initialized, it was closed, or the server has forgotten it; check publisher_id, url and namespace"
         )
 
     @property

@@ -214,6 +214,8 @@ class ExporterProtocol:
         this = Round(publication.signal_id, event, roster, options, now=now, max_outsiders=self._limits.max_remembered)
         self._responses.open(this, publication, is_awaited=awaits)
         if awaits:
+            # The roster is the user's to change.
+            self._server.registration.roster_is(self.subs, self._member)
             self._server.round_opened(roster, now)
         return publication.signal_id
 
@@ -454,6 +456,7 @@ class ExporterProtocol:
             announcement=announcement,
             ttl=registration.ttl,
             began=registration.began,
+            after=registration.after,
         )
 
     def _publication(
@@ -535,8 +538,12 @@ class ExporterProtocol:
             if announcement is not None and announcement.signal_id == event.signal_id:
                 self._initialization = (event.signal_id, announcement.entry.data)
             self._responses.sent(event.signal_id)
-        elif isinstance(event, ClaimHeld) and self._resumes and event.found:
-            self._resume()
+        elif isinstance(event, ClaimHeld) and self._server.found is not None:
+            names = (name.decode(errors="replace") for name in self._server.found.roster)
+            self._server.registration.roster_found(names)
+            if self._resumes and event.found:
+                self._resume()
+            self._server.registration.roster_is(self.subs, self._member)
 
     def _resume(self) -> None:
         found = self._server.found
@@ -544,7 +551,7 @@ class ExporterProtocol:
         if found is None or record is None:
             return
         self.process_name, self.runner_host = record.process_name, record.runner_host
-        self._server.registration.began = record.began
+        self._server.registration.began, self._server.registration.after = record.began, record.after
         # Whoever has subscribed since its end is to be heard.
         self._server.position = record.position or b"0-0"
         if record.events is None:
@@ -569,11 +576,11 @@ class ExporterProtocol:
             signal_id, data = self._initialization
             record = {"info": self._record(self.legal_events, self.tag, signal_id).encode(), "init": data}
             again.insert(0, data)
-        roster = {
-            name: Member(self._presence.ttl_of(name), self._responses.knows(name), name in self._expected).encode()
-            for name in self.subs
-        }
+        roster = {name: self._member(name).encode() for name in self.subs}
         return Facts(tuple(broadcast_again(data, self._limits) for data in again), record, roster)
+
+    def _member(self, name: str) -> Member:
+        return Member(self._presence.ttl_of(name), self._responses.knows(name), name in self._expected)
 
     def _refuse(self, reason: str, detail: str) -> None:
         self.counters[reason] += 1

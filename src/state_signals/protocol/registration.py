@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +71,7 @@ class Record:
         announcement: id of the initialization.
         ttl: seconds that the exporter's proofs of life are good for.
         began: server time of its first claim.
+        after: position of the last signal of whoever had the name before, and has ended.
         position: how far its responses were read.
     """
 
@@ -81,11 +82,12 @@ class Record:
     announcement: str | None = None
     ttl: float | None = None
     began: float | None = None
+    after: int = 0
     position: bytes | None = None
 
     def encode(self) -> bytes:
         """Return it as JSON, without the position, which is kept beside it."""
-        names = ("process_name", "runner_host", "events", "tag", "announcement", "ttl", "began")
+        names = ("process_name", "runner_host", "events", "tag", "announcement", "ttl", "began", "after")
         return json.dumps({name: getattr(self, name) for name in names}).encode()
 
 
@@ -102,6 +104,7 @@ def read_record(fields: Mapping[bytes, bytes]) -> Record | None:
             announcement=_text(facts.get("announcement")),
             ttl=None if facts.get("ttl") is None else float(facts["ttl"]),
             began=None if facts.get("began") is None else float(facts["began"]),
+            after=int(facts.get("after", 0)),
             position=fields.get(b"position"),
         )
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
@@ -126,6 +129,7 @@ class Registration:
         may_be_held: whether it was made, and may be ours.
         refused_by: the other owner, once we know that it lives.
         began: server time of the first claim.
+        after: position of the last signal of whoever had the name before, and has ended.
         is_in_doubt: whether the claim may have run out, and somebody else may have taken our place: this process was
             kept from running, or out of touch. The owner has to be looked up, and the claim renewed, before all else.
     """
@@ -138,6 +142,7 @@ class Registration:
     may_be_held: bool = False
     refused_by: bytes | None = None
     began: float | None = None
+    after: int = 0
     is_in_doubt: bool = False
     _dead: bytes | None = None
     _rival: tuple[bytes, float] | None = None
@@ -148,6 +153,7 @@ class Registration:
     _renewed_at: float = -float("inf")
     _joined: dict[str, bytes] = field(default_factory=dict)
     _gone: dict[str, None] = field(default_factory=dict)
+    _names: set[str] = field(default_factory=set)
 
     def claim(self, now: float) -> Claim | None:
         """Return the claim to make now; None: not yet, or it is decided."""
@@ -162,7 +168,8 @@ class Registration:
         if reply.owner in (self.owner, None):
             self.is_held = True
             self._renewed()
-            self.began = reply.server_time if self.began is None else self.began
+            if self.began is None:
+                self.began, self.after = reply.server_time, reply.head
             return
         other = reply.owner or b""
         fate = self.fate(other)
@@ -187,16 +194,34 @@ class Registration:
         """Have a member of the roster saved."""
         self._gone.pop(responder_id, None)
         self._joined[responder_id] = member.encode()
+        self._names.add(responder_id)
 
     def gone(self, responder_id: str) -> None:
         """Have somebody taken off the saved roster."""
         self._joined.pop(responder_id, None)
         self._gone[responder_id] = None
+        self._names.discard(responder_id)
+
+    def roster_found(self, names: Iterable[str]) -> None:
+        """Take note whom an earlier owner has left there."""
+        self._names.update(names)
+
+    def roster_is(self, names: set[str], describe: Callable[[str], Member]) -> None:
+        """Have saved what has changed without our being told."""
+        if names == self._names:
+            return
+        for name in names - self._names:
+            self.joined(name, describe(name))
+        for name in self._names - names:
+            self.gone(name)
+            # With that it is kept how far the responses were read: whoever resumes us does not hear them subscribe.
+            self.beat_soon()
 
     def roster_forgotten(self) -> None:
         """Save nobody: the roster is deleted."""
         self._joined.clear()
         self._gone.clear()
+        self._names.clear()
 
     def save(self) -> SaveRoster | None:
         """Return what of the roster is to be saved; None: nothing."""

@@ -595,6 +595,7 @@ class SignalExporter(ExporterEndpoint):
         self._link.begin()
         self._link.pump(until, is_urgent=True)
         self._tell_waiters()
+        self._wake_if_due()
 
     def _received(self, arrived: Sequence[bytes], position: bytes | None) -> None:
         now = time.monotonic()
