@@ -109,7 +109,8 @@ class Following:
         for name, score in reply.seen.items():
             feed = self._feeds.get(name)
             if feed is None:
-                if (self._began is not None or self._replay != "none") and self._only in (None, name):
+                # Also if nothing of what was there before is wanted: it has to be known where that ends.
+                if self._only in (None, name):
                     self._to_introduce[name] = -math.inf
             elif feed.is_dormant and score != before.get(name):
                 self._to_introduce[name] = -math.inf
@@ -139,7 +140,7 @@ class Following:
         is_whole = came_after_us or (is_live and self._replay == "all")
         feed = feed or self._add(name, Feed(None, self._limits.max_ahead, now))
         if feed.last is None or is_whole:
-            _begin(feed, newest, is_whole=is_whole)
+            _begin(feed, newest, _after(info) if is_whole else None)
         feed.is_dormant = not is_live
         feed.is_introduced = is_live or came_after_us or not has_begun
         feed.want(now)
@@ -227,11 +228,14 @@ class Following:
         return feed
 
 
-def _begin(feed: Feed, newest: Envelope | None, *, is_whole: bool) -> None:
-    """Set where to begin with an exporter: with what was heard, or else after what is there."""
+def _begin(feed: Feed, newest: Envelope | None, after: int | None) -> None:
+    """Set where to begin with an exporter: after a position, or else with what was heard, or else after what is there.
+
+    What comes before that position is somebody else's, who had the same name and has ended.
+    """
     first = feed.first_ahead()
-    if is_whole:
-        feed.begin_after(0)
+    if after is not None:
+        feed.begin_after(after)
     elif first is not None:
         feed.begin_after(first.envelope.seq - 1, math.nextafter(first.envelope.sent, -math.inf))
     elif newest is not None:
@@ -244,6 +248,13 @@ def _info(record: Mapping[bytes, bytes]) -> dict[str, float]:
     """Return the numbers in an exporter's record, whoever may have written it."""
     try:
         facts: Any = json.loads(record.get(b"info", b"{}"))
-        return {name: float(facts[name]) for name in ("ttl", "began") if isinstance(facts.get(name), int | float)}
+        return {
+            name: float(facts[name]) for name in ("ttl", "began", "after") if isinstance(facts.get(name), int | float)
+        }
     except (ValueError, AttributeError, RecursionError, OverflowError):
         return {}
+
+
+def _after(info: Mapping[str, float]) -> int:
+    after = info.get("after", 0.0)
+    return int(after) if 0.0 <= after < math.inf else 0
