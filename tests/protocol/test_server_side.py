@@ -414,6 +414,16 @@ def test_the_roster_is_kept_and_who_leaves_is_taken_off():
     assert core.server.roster() == {}
 
 
+def test_a_roster_that_the_user_has_changed_is_kept_with_the_next_round():
+    core = initialized("a", "b")
+    subscribe(core, "c", identifier(1), ttl=3.0)
+    publish(core)
+    assert set(core.server.roster()) == {b"a", b"b", b"c"}
+    core.subs = {"b", "d"}
+    publish(core)
+    assert set(core.server.roster()) == {b"b", b"d"}
+
+
 def test_signals_do_not_wait_for_what_nobody_waits_for():
     core = initialized()
     subscribe(core, "a", identifier(1))
