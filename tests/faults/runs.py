@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +18,7 @@ from state_signals import Outcome, PublishResult, Signal
 from state_signals.messages import RESERVED_EVENTS
 from tests.parties import EVENTS, Parties, eventually, in_thread
 
-__all__ = ["PATIENCE", "Run", "Script", "command", "stall", "warnings"]
+__all__ = ["PATIENCE", "Run", "Script", "command", "cut_all", "held", "stall", "warnings"]
 
 PATIENCE = 60.0
 """Seconds that a round may take under faults: far more than it needs on a machine that is busy with other things."""
@@ -25,7 +28,8 @@ class Script:
     """A responder that acts as it is told, and records what it was asked to act on.
 
     Args:
-        act: called with each signal; a text is the answer's message, an error is a failure. None: just succeed.
+        act: called (and awaited, with asyncio, if it is to be) with each signal; a text is the answer's message, an
+            error is a failure. None: just succeed.
 
     Attributes:
         responder: the responder; set when it runs.
@@ -55,8 +59,15 @@ class Script:
         where = signal.publisher_id, signal.sample_no
         self.outcomes[where] = Outcome.FAILED
         returned = None if self._act is None else self._act(signal)
+        if inspect.isawaitable(returned):
+            return self._end(where, returned)
         self.outcomes[where] = Outcome.SUCCEEDED
         return returned
+
+    async def _end(self, where: tuple[str, int], returned: Awaitable[object]) -> object:
+        answer = await returned
+        self.outcomes[where] = Outcome.SUCCEEDED
+        return answer
 
 
 class Run:
@@ -132,6 +143,25 @@ class Run:
         if is_hasty:
             true |= dict.fromkeys(result.missing.keys() & true.keys(), Outcome.MISSING)
         assert told == true, f"the outcomes of round {sample}"
+
+
+def held(shell: str, gate: threading.Event) -> Callable[[Signal], object]:
+    """Return what a responder of that shell does that is not done with a signal before the gate is open."""
+
+    def wait(_: Signal) -> None:
+        assert gate.wait(PATIENCE), "nobody has opened the gate"
+
+    async def wait_in_loop(_: Signal) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not gate.is_set():  # noqa: ASYNC110 - it is an event of threads
+                await asyncio.sleep(0.002)
+
+    return wait_in_loop if shell == "asyncio" else wait
+
+
+def cut_all(client: redis.Redis) -> int:
+    """Cut the connections of all other clients, and return how many there were."""
+    return sum(client.execute_command("CLIENT", "KILL", "TYPE", kind) for kind in ("normal", "pubsub"))
 
 
 def command(url: str, *words: Any) -> Any:

@@ -295,6 +295,10 @@ class SignalResponder(ResponderEndpoint):
                 self._core.message_received(data, now)
             if not arrived:
                 self._core.handle_timeout(now)
+            due = self._core.next_upkeep()
+        if due <= now:
+            # An exporter asks again for an answer that it has not got, and nobody else would send that soon.
+            self._link.wake()
 
     def _patience(self) -> float | None:
         """Return the seconds until there is something to ask the server for; None: for ever."""
