@@ -13,15 +13,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from state_signals.arguments import limits_for
-from state_signals.asyncio.link import Link
+from state_signals.asyncio.link import Link, perform
 from state_signals.asyncio.sigterm import called_on_sigterm
 from state_signals.endpoint import CLOSE_TIMEOUT, DEFAULT_PRESENCE_TTL, RETRY_INTERVAL, ResponderEndpoint
 from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, TransportError
 from state_signals.messages import SHUTDOWN, Signal
 from state_signals.outages import Backoff
 from state_signals.protocol.events import Degraded, SignalReceived
-from state_signals.requests import CatchUp
+from state_signals.requests import CatchUp, Discover
 from state_signals.transport.base import AsyncInbox, AsyncTransport
+from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import async_transport
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ class SignalResponder(ResponderEndpoint):
         while True:
             try:
                 await self._transport.connect()
+                await self._read_clock()
                 self._inbox = await self._subscribe()
             except ServerUnreachable as error:
                 self._connection_failed(error)
@@ -239,6 +241,12 @@ class SignalResponder(ResponderEndpoint):
         # Who is there now was there before us, and who comes from now on was not.
         while await self._query(only_the_first=True):
             pass
+
+    async def _read_clock(self) -> None:
+        # Where that is not allowed, it is known a little less well who was there first.
+        with suppress(RequestRefused):
+            found = await perform(self._transport, self._commands, Discover(0.0))
+            self._core.clock_read(found.server_time)
 
     async def _subscribe(self) -> AsyncInbox:
         try:

@@ -81,9 +81,14 @@ class Following:
 
     # What has happened
 
+    def clock_read(self, server_time: float) -> None:
+        """Take the server's time from before we subscribe for the first time: whoever begins later comes after us."""
+        if self._subscribed_at is None:
+            self._began = server_time
+
     def subscribed(self, now: float) -> None:
         """Ask what was missed: of those we follow, and of those that came meanwhile."""
-        if self._began is None:
+        if self._subscribed_at is None:
             self._subscribed_at = now
         for feed in self._feeds.values():
             if not feed.is_ended:
@@ -140,7 +145,9 @@ class Following:
         is_whole = came_after_us or (is_live and self._replay == "all")
         feed = feed or self._add(name, Feed(None, self._limits.max_ahead, now))
         if feed.last is None or is_whole:
-            _begin(feed, newest, _after(info) if is_whole else None)
+            # What comes before that is somebody else's, who had the same name and has ended.
+            after = 0 if self._replay == "all" else _after(info)
+            _begin(feed, newest, after if is_whole else None)
         feed.is_dormant = not is_live
         feed.is_introduced = is_live or came_after_us or not has_begun
         feed.want(now)
@@ -229,10 +236,7 @@ class Following:
 
 
 def _begin(feed: Feed, newest: Envelope | None, after: int | None) -> None:
-    """Set where to begin with an exporter: after a position, or else with what was heard, or else after what is there.
-
-    What comes before that position is somebody else's, who had the same name and has ended.
-    """
+    """Set where to begin with an exporter: after a position, else with what was heard, else after what is there."""
     first = feed.first_ahead()
     if after is not None:
         feed.begin_after(after)
@@ -257,4 +261,4 @@ def _info(record: Mapping[bytes, bytes]) -> dict[str, float]:
 
 def _after(info: Mapping[str, float]) -> int:
     after = info.get("after", 0.0)
-    return int(after) if 0.0 <= after < math.inf else 0
+    return int(after) if 0.0 <= after < 2.0**63 else 0

@@ -254,6 +254,10 @@ class ResponderProtocol:
         if self._beat_at < math.inf:
             self._beat_at = now
 
+    def clock_read(self, server_time: float) -> None:
+        """Take the server's time from before we subscribe for the first time: whoever begins later comes after us."""
+        self._following.clock_read(server_time)
+
     def subscribed(self, now: float) -> None:
         """Take note that signals are received from now on, for the first time or again: ask what was missed."""
         self._following.subscribed(now)

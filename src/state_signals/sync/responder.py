@@ -19,10 +19,11 @@ from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, T
 from state_signals.messages import SHUTDOWN, Signal
 from state_signals.outages import Backoff
 from state_signals.protocol.events import Degraded, SignalReceived
-from state_signals.requests import CatchUp
-from state_signals.sync.link import Link
+from state_signals.requests import CatchUp, Discover
+from state_signals.sync.link import Link, perform
 from state_signals.sync.workers import Guard
 from state_signals.transport.base import Inbox, Transport
+from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import transport
 
 if TYPE_CHECKING:
@@ -236,6 +237,7 @@ class SignalResponder(ResponderEndpoint):
         while True:
             try:
                 self._transport.connect()
+                self._read_clock()
                 self._inbox = self._subscribe()
             except ServerUnreachable as error:
                 self._connection_failed(error)
@@ -245,6 +247,13 @@ class SignalResponder(ResponderEndpoint):
         # Who is there now was there before us, and who comes from now on was not.
         while self._query(only_the_first=True):
             pass
+
+    def _read_clock(self) -> None:
+        # Where that is not allowed, it is known a little less well who was there first.
+        with suppress(RequestRefused):
+            found = perform(self._transport, self._commands, Discover(0.0))
+            with self._lock:
+                self._core.clock_read(found.server_time)
 
     def _subscribe(self) -> Inbox:
         try:
