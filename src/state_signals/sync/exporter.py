@@ -450,6 +450,9 @@ class SignalExporter(ExporterEndpoint):
             self.logger.warning("closed without telling the responders: %s", error)
         finally:
             self._stop_listening()
+            if not self._link.is_up:
+                # Its thread may be waiting for the server: nothing is said to that any more.
+                self._transport.close()
             self._link.stop()
             self._release()
             with self._lock:

@@ -375,6 +375,9 @@ class SignalResponder(ResponderEndpoint):
         with self._lock:
             self._core.leave(now=time.monotonic(), sent=time.time())
         self._link.pump_at_last(time.monotonic() + CLOSE_TIMEOUT)
+        if not self._link.is_up:
+            # Its thread may be waiting for the server: nothing is said to that any more.
+            self._transport.close()
         self._link.stop()
 
     @contextmanager
