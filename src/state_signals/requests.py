@@ -82,7 +82,7 @@ class Claimed:
 
     Attributes:
         owner: the owner; ours if the claim succeeded.
-        expires_in: seconds until that claim ends if nobody renews it.
+        expires_in: seconds until that claim ends if nobody renews it; infinite: never.
         head: `seq` of the newest signal in the journal; 0: there is none.
         record: what `Publish.record` has kept, by field.
         roster: JSON by responder_id, as `SaveRoster` has kept it.

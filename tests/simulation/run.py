@@ -73,7 +73,7 @@ class _Play:
         rng = world.rng
         self.world, self.book = world, book
         self.server = book.server = Server(world, choose_network(world), book.executed)
-        calm_at = rng.uniform(30.0, 80.0)
+        calm_at = rng.uniform(25.0, 65.0)
         book.calm_at = calm_at
         self.scene = Scene(world, self.server, book, calm_at, calm_at + _SETTLING, **cores)
         kinds = rng.sample(KINDS, rng.choice([0, 1, 2, 4, len(KINDS)]))
@@ -166,6 +166,7 @@ def _failures(seeds: range, processes: int) -> tuple[list[Outcome], Counter[str]
             counts.update(outcome.counts)
             if outcome.failure:
                 failures.append(outcome)
+                print(outcome.report, flush=True)
     return failures, counts
 
 
@@ -188,8 +189,6 @@ def main(arguments: list[str] | None = None) -> int:
     failures.sort(key=lambda each: each.seed)
     if failures:
         print("\n".join(simulate(failures[0].seed, is_traced=True).trace[-_SHOWN:]))
-    for outcome in failures[:20]:
-        print(outcome.report)
     took = time.monotonic() - began
     facts = ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
     print(f"{options.seeds:,} worlds in {took:.1f} s, {len(failures)} failed ({facts})")

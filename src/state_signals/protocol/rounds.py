@@ -64,7 +64,6 @@ class Round:
         self.messages: dict[str, str] = {}
         self._options = options
         self._outsiders_left = max_outsiders
-        self._nobody = not self.pending
         self._min_success = _count(options.min_success, len(self.pending))
         self._succeeded = 0
         self._unsuccessful = 0
@@ -142,8 +141,8 @@ class Round:
         if self._min_success is not None:
             ok = self._succeeded >= self._min_success
         else:
-            # Nobody there is no success: a collector that could not connect must not go unnoticed.
-            ok = not self._nobody and not self.pending and not self._unsuccessful
+            # Nobody there, or nobody left, is no success: a collector that could not connect must not go unnoticed.
+            ok = self._succeeded > 0 and not self.pending and not self._unsuccessful
         return PublishResult(
             ok=ok,
             messages=self.messages,

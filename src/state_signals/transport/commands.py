@@ -7,6 +7,7 @@ process, does it in a few lines.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ _FIELDS_AT_ONCE = 1_000
 
 _FORGET_PRESENCE = 86_400.0
 """Seconds after which the last proof of life of somebody who has not said good-bye is forgotten."""
+
+_NEVER = -1
+"""What `PTTL` says of a key that does not expire."""
 
 _NO_STREAM = ("exhausted the last possible ID", "ID specified in XADD is equal or smaller")
 
@@ -126,7 +130,7 @@ class Commands:
         names = (name,) if replies[1] == request.owner else ()
         return requests.Claimed(
             owner=replies[1],
-            expires_in=max(0, replies[2]) / 1000,
+            expires_in=math.inf if replies[2] == _NEVER else max(0, replies[2]) / 1000,
             head=_head(replies[3]),
             record=_mapping(replies[4]),
             roster=_mapping(replies[5]),
