@@ -19,7 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import redis
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.retry import Retry
 
 from state_signals.server import find_executable
 from state_signals.server.guard import Guard
@@ -95,7 +97,7 @@ class Node:
                 decode_responses=True,
                 socket_timeout=5,
                 socket_connect_timeout=5,
-                retry=None,
+                retry=Retry(NoBackoff(), 0),
                 protocol=2,
             )
         return self._client
@@ -210,8 +212,8 @@ class Sentinels(_Group):
         )
 
     def _named(self, sentinel: Node | None = None) -> int:
-        asked = [sentinel] if sentinel else self.sentinels
-        _, port = next(iter(asked)).ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+        asked = sentinel or next(each for each in self.sentinels if each.is_alive)
+        _, port = asked.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return int(port)
 
     def _form(self) -> None:
