@@ -379,9 +379,10 @@ def restart(server: EmbeddedServer, *programs: Program) -> None:
 def test_a_responder_that_dies_is_lost_and_named(start: Start, recorder: Recorder, tmp_path: Path) -> None:
     respond = start("respond", "--id", "mortal", "--on", "benchmark-start=touch acts; exec sleep 60")
     program = start(
-        *("run", "fio", "--expect", "mortal", "--presence", "1", "--timeout", "-1", "--", "echo", "ran"),
+        *("run", "fio", "--expect", "mortal", "--presence", "2", "--timeout", "-1", "--", "echo", "ran"),
     )
-    wait_until((tmp_path / "acts").exists, timeout=20)
+    wait_until(lambda: (tmp_path / "acts").exists() or program.process.poll() is not None, timeout=20)
+    assert (tmp_path / "acts").exists(), program.err + respond.err
     kill(respond)
     assert program.wait() == 3
     assert recorder.events() == ALL
@@ -394,7 +395,7 @@ def test_a_responder_that_dies_while_the_command_runs_is_lost_at_the_stop(start:
     respond = start("respond", "--id", "mortal")
     command = "echo runs; while [ ! -e end ]; do sleep 0.02; done"
     program = start(
-        *("run", "fio", "--expect", "mortal", "--presence", "1", "--timeout", "-1", "--json", "--", "sh", "-c", command)
+        *("run", "fio", "--expect", "mortal", "--presence", "2", "--timeout", "-1", "--json", "--", "sh", "-c", command)
     )
     program.says("runs")
     kill(respond)
