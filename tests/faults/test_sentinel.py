@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tests.faults.failovers import OTHER, RESTORED, Run, begun, ended, finished, lost_answers, measured, rounds, started
@@ -124,7 +127,9 @@ async def test_the_master_hangs_in_the_middle_of_a_round(group: Sentinels, impat
 
 async def test_clients_of_the_users_follow_the_master(group: Sentinels) -> None:
     places = [(HOST, each.port) for each in group.sentinels]
-    one, other = Sentinel(places), redis.asyncio.Sentinel(places)
+    # By default redis-py is patient with what is gone.
+    one = Sentinel(places, sentinel_kwargs={"retry": Retry(NoBackoff(), 0)})
+    other = redis.asyncio.Sentinel(places, sentinel_kwargs={"retry": AsyncRetry(NoBackoff(), 0)})
     clients = {"sync": one.master_for(SERVICE, decode_responses=True), "asyncio": other.master_for(SERVICE)}
     runs = [Run(shell, "", clients=clients) for shell in OTHER]
     async with started(*runs):
