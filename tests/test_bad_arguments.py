@@ -10,7 +10,7 @@ import pytest
 
 import state_signals
 import state_signals.asyncio
-from state_signals import IllegalEvent, InvalidArgument, InvalidType, MessageTooLarge
+from state_signals import IllegalEvent, InvalidArgument, InvalidType, MessageTooLarge, Signal
 from tests.parties import Parties, Wire
 
 circular: dict[str, Any] = {}
@@ -55,6 +55,9 @@ PUBLISH: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"min_success": True}, InvalidType, "min_success"),
     ({"min_success": -1}, InvalidArgument, "min_success"),
     ({"min_success": 1.5}, InvalidArgument, "as a share must be from 0.0 to 1.0"),
+    ({"on_lost": "ignore"}, InvalidArgument, "on_lost must be 'fail' or 'wait', not 'ignore'"),
+    ({"stall_timeout": "3"}, InvalidType, "stall_timeout must be seconds"),
+    ({"stall_timeout": -2}, InvalidArgument, "stall_timeout must not be negative"),
 ]
 
 
@@ -121,6 +124,8 @@ EXPORTER: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"publisher_id": "a\nb", "url": "memory://a"}, InvalidArgument, "publisher_id must be printable"),
     ({"retention": 0, "url": "memory://a"}, InvalidArgument, "retention must be positive"),
     ({"retention": "1", "url": "memory://a"}, InvalidType, "retention must be seconds"),
+    ({"retention": True, "url": "memory://a"}, InvalidType, "retention must be seconds"),
+    ({"retention": float("inf"), "url": "memory://a"}, InvalidArgument, "retention must be positive and finite"),
 ]
 BOTH: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"url": 3}, InvalidType, "url must be str"),
@@ -138,11 +143,24 @@ BOTH: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"log_level": "LOUD", "url": "memory://a"}, InvalidArgument, "log_level"),
     ({"max_payload": 0, "url": "memory://a"}, InvalidArgument, "max_payload must be positive"),
     ({"max_payload": "1", "url": "memory://a"}, InvalidType, "max_payload must be int"),
+    ({"presence_ttl": "1", "url": "memory://a"}, InvalidType, "presence_ttl must be seconds"),
+    ({"presence_ttl": 0, "url": "memory://a"}, InvalidArgument, r"presence_ttl must be from 0\.1 to"),
+    ({"presence_ttl": 1e9, "url": "memory://a"}, InvalidArgument, r"presence_ttl must be from 0\.1 to"),
 ]
 RESPONDER: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"responder_name": 3, "url": "memory://a"}, InvalidType, "responder_name must be str"),
     ({"responder_id": 3, "url": "memory://a"}, InvalidType, "responder_id must be str"),
     ({"responder_id": "", "url": "memory://a"}, InvalidArgument, "responder_id must be printable"),
+    ({"replay": "some", "url": "memory://a"}, InvalidArgument, "replay must be .*'some'"),
+    ({"replay": None, "url": "memory://a"}, InvalidType, "replay must be .*None"),
+]
+RESUME: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"publisher_id": 3}, InvalidType, "must be str"),
+    ({"publisher_id": ""}, InvalidArgument, "publisher_id must be printable"),
+    ({"publisher_id": "a\nb"}, InvalidArgument, "publisher_id must be printable"),
+    ({"retention": 0}, InvalidArgument, "retention must be positive"),
+    ({"url": "localhost:6379"}, InvalidArgument, "url must be redis://"),
+    ({"conn_timeout": "20"}, InvalidType, "conn_timeout"),
 ]
 
 
@@ -151,6 +169,15 @@ def test_an_exporter_refuses(shell: str, arguments: dict[str, Any], error: type[
     module: Any = state_signals if shell == "sync" else state_signals.asyncio
     with pytest.raises(error, match=says):
         module.SignalExporter(**{"process_name": "fio"} | arguments)
+
+
+@pytest.mark.parametrize(("arguments", "error", "says"), RESUME)
+async def test_resume_refuses(shell: str, arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+    module: Any = state_signals if shell == "sync" else state_signals.asyncio
+    with pytest.raises(error, match=says):
+        resumed = module.SignalExporter.resume(**{"publisher_id": "fio-1", "url": "memory://a"} | arguments)
+        if shell == "asyncio":
+            await resumed
 
 
 @pytest.mark.parametrize(("arguments", "error", "says"), RESPONDER + BOTH)
@@ -184,6 +211,10 @@ async def test_srespond_locks_and_attributes_refuse(parties: Parties) -> None:
     responder, exporter = await parties.responder(), await parties.exporter()
     with pytest.raises(InvalidType, match="signal must be a Signal"):
         await responder.srespond("start")
+    with pytest.raises(InvalidType, match="signal must be a Signal"):
+        await responder.working("start")
+    with pytest.raises(InvalidType, match="message must be str or None"):
+        await responder.working(Signal("fio", "fio", "start", "h"), 3)
     with pytest.raises(InvalidType, match="publisher_id must be str"):
         responder.lock_id(3)
     with pytest.raises(InvalidType, match="tag must be str"):
