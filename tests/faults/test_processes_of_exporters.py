@@ -161,6 +161,23 @@ async def test_who_has_left_and_who_has_come_meanwhile_is_known(parties: Parties
     await comes.has_seen(1)
 
 
+async def test_who_comes_between_two_of_one_name_hears_nothing_of_the_first(processes: Processes) -> None:
+    early = await processes.member("early")
+    first = await opened(processes, early)
+    await publishes(first, 1)
+    assert await first.does("close") == {"result": None}
+    first.finish()
+    assert await first.ends() == 0
+    assert await early.ends() == 0
+    late = await processes.member("late")
+    second = await opened(processes, late)
+    await publishes(second, 2)
+    assert await second.does("close") == {"result": None}
+    assert await late.ends() == 0
+    assert [each["event"] for each in late.said[1:]] == ["initialization", "start", "shutdown"]
+    assert late.seen == [2]
+
+
 async def test_of_two_with_one_name_the_second_is_refused(parties: Parties, processes: Processes) -> None:
     member = await processes.member()
     first = await opened(processes, member)

@@ -70,6 +70,35 @@ def test_who_comes_late_hears_of_live_exporters_what_it_has_asked_for(replay, ex
     assert core.heard(1.0) == [3]
 
 
+@pytest.mark.parametrize(("replay", "expected"), [("state", [4, 5]), ("none", [4, 5]), ("all", [1, 2, 3, 4, 5])])
+def test_who_comes_between_two_of_one_name_does_not_hear_of_the_one_that_has_ended(replay, expected):
+    server = Server()
+    fio = running(server)
+    fio.shutdown(now=0.5, sent=0.5)
+    fio.said(0.5)
+    server.carry_out(fio.release())
+    core = Responder(server, replay=replay)
+    core.comes(1.0)
+    assert core.heard(1.0) == []
+    again = running(server, now=2.0, first=4)
+    for data in server.broadcast[-2:]:
+        core.message_received(data, 2.0)
+    assert core.heard(2.0) == expected
+    says(again, core, event="stop", now=3.0)
+    assert core.heard(3.0) == [6]
+
+
+def test_who_crashed_had_not_ended_and_what_it_said_is_heard():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    core.heard(0.0)
+    running(server, now=1.0)
+    running(server, now=20.0, first=3, owner=b"them")
+    core.comes(21.0)
+    assert core.heard(21.0) == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(("replay", "expected"), [("state", [3]), ("none", [3]), ("all", [3])])
 def test_what_is_published_after_it_has_come_is_heard_though_its_broadcast_was_lost(replay, expected):
     server = Server()

@@ -104,7 +104,7 @@ def read_record(fields: Mapping[bytes, bytes]) -> Record | None:
             announcement=_text(facts.get("announcement")),
             ttl=None if facts.get("ttl") is None else float(facts["ttl"]),
             began=None if facts.get("began") is None else float(facts["began"]),
-            after=int(facts.get("after", 0)),
+            after=facts["after"] if isinstance(facts.get("after"), int) else 0,
             position=fields.get(b"position"),
         )
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
@@ -169,7 +169,12 @@ class Registration:
             self.is_held = True
             self._renewed()
             if self.began is None:
-                self.began, self.after = reply.server_time, reply.head
+                # Who has crashed had not ended: whoever comes under its name goes on.
+                found = read_record(reply.record)
+                if found is None or found.began is None:
+                    self.began, self.after = reply.server_time, reply.head
+                else:
+                    self.began, self.after = found.began, found.after
             return
         other = reply.owner or b""
         fate = self.fate(other)
