@@ -70,6 +70,24 @@ async def test_close_ends_listen_of_another_thread_or_task(parties: Parties) -> 
     await heard.ended
 
 
+async def test_close_ends_listen_while_it_asks_for_what_it_has_missed(parties: Parties) -> None:
+    responder = await parties.responder()
+    subject = getattr(responder, "subject", responder)
+    ask = subject._link.ask
+
+    def close_and_ask(request: Any) -> Any:
+        subject.close()
+        return ask(request)
+
+    async def close_and_ask_async(request: Any) -> Any:
+        await subject.close()
+        return await ask(request)
+
+    subject._link.ask = close_and_ask if parties.shell == "sync" else close_and_ask_async
+    subject._core._following._must_discover = True
+    assert [signal async for signal in responder.listen()] == []
+
+
 async def test_close_ends_run(parties: Parties) -> None:
     responder = await parties.responder()
     running = parties.task(responder.run())

@@ -270,7 +270,13 @@ class SignalResponder(ResponderEndpoint):
             self._outage.restored("signals")
         if request is None or (only_the_first and isinstance(request, CatchUp)):
             return False
-        return await self._link.ask(request)
+        try:
+            return await self._link.ask(request)
+        except Closed:
+            # Somebody has closed it in between: then listen() just ends.
+            if not self._stopping:
+                raise
+            return True
 
     async def _receive(self) -> None:
         arrived: Sequence[bytes] = ()

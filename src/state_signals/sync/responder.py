@@ -279,7 +279,13 @@ class SignalResponder(ResponderEndpoint):
             self._outage.restored("signals")
         if request is None or (only_the_first and isinstance(request, CatchUp)):
             return False
-        return self._link.ask(request)
+        try:
+            return self._link.ask(request)
+        except Closed:
+            # Somebody has closed it in between: then listen() just ends.
+            if not self._stopping:
+                raise
+            return True
 
     def _receive(self) -> None:
         with self._reading:
