@@ -260,6 +260,10 @@ async def lost_answers(run: Run, master: Node, replica: Node, taken_over: Callab
             await run.has_arrived(1)
             await in_thread(replica.lag)
             process.send_signal(process_signals.SIGSTOP)
+            # Not even what waits for it in its socket is to reach it.
+            for client in master.client.client_list():
+                if client["cmd"] == "xread":
+                    master.client.client_kill_filter(_id=client["id"])
             run.gate.set()
             reply = run.keys.reply(run.publisher_id)
             # The opening, three subscriptions and three answers.
