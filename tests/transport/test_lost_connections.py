@@ -8,10 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
-import hiredis
 import pytest
 import redis
 
@@ -20,82 +19,9 @@ from state_signals.server import EmbeddedServer
 from state_signals.transport import base
 from tests.parties import in_thread
 from tests.transport.sides import DEADLINE, Side
+from tests.transport.strangers import stranger
 
 SECRET = "s3cret"
-
-Answer = Callable[[list[bytes]], bytes | None]
-
-
-class Stranger:
-    """Something on a port that answers commands as it likes; None: it hangs up.
-
-    Attributes:
-        heard: the commands that it got, but for those by which clients introduce themselves.
-    """
-
-    def __init__(self, answer: Answer, *, is_silent: bool = False) -> None:
-        self.heard: list[list[bytes]] = []
-        self.connections = 0
-        self._answer = answer
-        self._is_silent = is_silent
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    @property
-    def port(self) -> int:
-        port: int = self._listener.getsockname()[1]
-        return port
-
-    def close(self) -> None:
-        # To close it would not wake the thread.
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
-        self._listener.close()
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._open.append(connection)
-            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
-            self._threads[-1].start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        reader = hiredis.Reader()
-        with connection, suppress(OSError):
-            while data := connection.recv(65_536):
-                reader.feed(data)
-                while command := reader.gets():
-                    if self._is_silent:
-                        continue
-                    if command[0] in (b"CLIENT", b"HELLO", b"AUTH", b"SELECT"):
-                        connection.sendall(b"+OK\r\n")
-                        continue
-                    self.heard.append(command)
-                    answer = self._answer(command)
-                    if answer is None:
-                        return
-                    connection.sendall(answer)
-
-
-@contextmanager
-def stranger(answer: Answer = lambda _: None, *, is_silent: bool = False) -> Iterator[Stranger]:
-    made = Stranger(answer, is_silent=is_silent)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

@@ -158,6 +158,12 @@ def test_entries_and_their_responses():
     assert replies.responses(found) == [b"1", b"2"]
 
 
+@pytest.mark.parametrize("reply", [b"OK", 7, [7], [[b"s"]], [[b"s", 7]], [[b"s", [7]]], [[b"s", [[b"1-0"]]]]])
+def test_what_is_no_reply_about_entries_is_a_lost_connection(reply: Any):
+    with pytest.raises(redis.ConnectionError, match="this is no reply to XREAD"):
+        replies.entries(reply)
+
+
 def test_what_comes_over_a_subscription():
     assert replies.published([b"message", b"a", b"data"]) == b"data"
     for other in ([b"subscribe", b"a", 1], [b"pong", b""], b"PONG", [b"pmessage", b"a*", b"a", b"x"], None):

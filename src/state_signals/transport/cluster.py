@@ -69,11 +69,12 @@ class ClusterTransport(BaseTransport):
         if self._make_client is not None and "client" in vars(self):
             self.client.close()
 
-    def _renew(self, deadline: Deadline) -> None:
+    def _connect(self, deadline: Deadline) -> None:
         for commands in tuple(self._commands.values()):
             commands.renew()
-        if self._topology.is_stale:
-            self._learn(deadline)
+        # Any node will do: that of our keys may be there while others are not.
+        self._topology.is_stale = True
+        self._learn(deadline)
         self._topology.has_moved = False
 
     def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]:

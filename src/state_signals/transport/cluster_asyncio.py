@@ -53,12 +53,14 @@ class AsyncClusterTransport(BaseTransport):
         if self._make_client is not None and "client" in vars(self):
             await self.client.aclose()
 
-    async def _renew(self, until: float) -> None:
+    async def _connect(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
         for commands in tuple(self._commands.values()):
             await commands.renew()
-        if self._topology.is_stale:
-            async with deadline(until - time.monotonic()), self._learning:
-                await self._learn(until)
+        # Any node will do: that of our keys may be there while others are not.
+        self._topology.is_stale = True
+        async with deadline(seconds), self._learning:
+            await self._learn(until)
         self._topology.has_moved = False
 
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]:

@@ -283,11 +283,8 @@ class BaseTransport(ABC):
         self.keys = keys
 
     def connect(self, timeout: float = TIMEOUT) -> None:
-        deadline = Deadline(timeout)
         with explained("connect to the server", self.address):
-            self._renew(deadline)
-            (reply,) = self._execute(Batch(self.keys.signals, (("PING",),)), deadline)
-            replies.check_refusal(reply)
+            self._connect(Deadline(timeout))
 
     def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
         try:
@@ -307,7 +304,7 @@ class BaseTransport(ABC):
     def close(self) -> None: ...
 
     @abstractmethod
-    def _renew(self, deadline: Deadline) -> None: ...
+    def _connect(self, deadline: Deadline) -> None: ...
 
     @abstractmethod
     def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]: ...
@@ -360,8 +357,10 @@ class RedisTransport(BaseTransport):
             self.client.close()
             self.client.connection_pool.disconnect()
 
-    def _renew(self, deadline: Deadline) -> None:
+    def _connect(self, deadline: Deadline) -> None:
         self._commands.renew()
+        (reply,) = self._commands.execute(Batch("", (("PING",),)), deadline)
+        replies.check_refusal(reply)
 
     def _execute(self, batch: Batch, deadline: Deadline) -> list[Any]:
         return self._commands.execute(batch, deadline)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -251,11 +250,8 @@ class BaseTransport(ABC):
         self.keys = keys
 
     async def connect(self, timeout: float = TIMEOUT) -> None:
-        until = time.monotonic() + timeout
         with explained("connect to the server", self.address):
-            await self._renew(until)
-            (reply,) = await self._execute(Batch(self.keys.signals, (("PING",),)), until - time.monotonic())
-            replies.check_refusal(reply)
+            await self._connect(timeout)
 
     async def execute(self, batch: Batch, timeout: float = TIMEOUT) -> list[Any]:
         try:
@@ -276,7 +272,7 @@ class BaseTransport(ABC):
         """Close the connections that are our own. Idempotent."""
 
     @abstractmethod
-    async def _renew(self, until: float) -> None: ...
+    async def _connect(self, seconds: float) -> None: ...
 
     @abstractmethod
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]: ...
@@ -324,8 +320,10 @@ class AsyncRedisTransport(BaseTransport):
             await self.client.aclose()
             await self.client.connection_pool.disconnect()
 
-    async def _renew(self, until: float) -> None:
+    async def _connect(self, seconds: float) -> None:
         await self._commands.renew()
+        (reply,) = await self._commands.execute(Batch("", (("PING",),)), seconds)
+        replies.check_refusal(reply)
 
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]:
         return await self._commands.execute(batch, seconds)

@@ -120,8 +120,15 @@ def wait_for_entries(key: str, after: bytes) -> bytes:
 
 
 def entries(reply: Any) -> list[Any]:
-    """Return the entries in the reply to `wait_for_entries`, which is about one stream."""
-    return [entry for stream in reply or () for entry in stream[1]]
+    """Return the entries in the reply to `wait_for_entries`, which is about one stream.
+
+    Raises:
+        redis.ConnectionError: if it is no such reply.
+    """
+    try:
+        return [(name, fields) for _, found in reply or () for name, fields in found]
+    except (TypeError, ValueError):
+        raise redis.ConnectionError(f"this is no reply to XREAD: {reply!r:.80}") from None
 
 
 def responses(found: list[Any]) -> list[bytes]:
