@@ -36,7 +36,7 @@ SIGNAL = json.dumps(
 
 
 def hand_written_responder(url: str) -> None:
-    client = redis.Redis.from_url(url)
+    client: Any = redis.Redis.from_url(url)
     with client.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe(SIGNALS)
         client.set("bench-ready", 1)
@@ -48,7 +48,7 @@ def hand_written_responder(url: str) -> None:
 
 
 def hand_written(url: str, rounds: int) -> list[float]:
-    client = redis.Redis.from_url(url)
+    client: Any = redis.Redis.from_url(url)
     with client.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe(RESPONSES)
         pubsub.get_message(timeout=1)
