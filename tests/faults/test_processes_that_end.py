@@ -22,8 +22,6 @@ ENDINGS = """
     def end(how):
         if how == "raise":
             raise SystemError("on purpose")
-        if how == "exit":
-            sys.exit(3)
         if how == "exit-at-once":
             os._exit(4)
         if how == "interrupt":
@@ -84,7 +82,6 @@ def clients(url: str) -> set[str]:
     [
         ("return", 0, ""),
         ("raise", 1, "SystemError: on purpose"),
-        ("exit", 3, ""),
         ("exit-at-once", 4, ""),
         ("interrupt", -signal.SIGINT, "KeyboardInterrupt"),
     ],
