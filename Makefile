@@ -8,10 +8,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BIN = $(VENV)/bin
 
+# Tests at the same time: most of them wait for something.
+JOBS ?= 4
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help demo test simulate coverage lint format bench clean
+.PHONY: help demo test faults simulate coverage lint format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,9 +23,15 @@ demo: $(VENV)/.demo ## run the demonstration: real processes, a real workload, a
 
 test: $(VENV)/.dev $(PEER_VENV)/.peer ## run the tests, and check that the core is covered
 	$(BIN)/coverage erase
-	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='*/protocol/*,*/codec.py' --fail-under=100
+
+faults: $(VENV)/.dev $(PEER_VENV)/.peer ## break servers, connections and processes, and print how long it takes to recover
+	@rm -f .faults.jsonl
+	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python STATE_SIGNALS_MEASURES=$(CURDIR)/.faults.jsonl \
+		$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.faults.measures .faults.jsonl
 
 simulate: $(VENV)/.dev ## run SEEDS simulated worlds in which things go wrong (2000); FIRST is the first seed (0)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)

@@ -15,6 +15,12 @@ from state_signals.server import EmbeddedServer
 from tests.parties import Parties, Wire
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_to_serializable(report: pytest.CollectReport | pytest.TestReport) -> None:
+    """Show what is no valid Unicode escaped: what a test has logged goes from one process to another."""
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Undo what a test does to the package's loggers: the command line, run in this process, sets them up."""
