@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import time
@@ -120,9 +121,9 @@ async def test_acknowledged_signals_that_vanish_while_nobody_waits_are_restored(
         await finished(runs)
 
 
-async def test_acknowledged_answers_that_vanish_unread_are_given_again(cluster: Cluster, shell: str) -> None:
+async def test_acknowledged_answers_that_vanish_unread_are_given_again(cluster: Cluster) -> None:
     node = cluster.masters[0]
-    run = run_on(cluster, node, shell)
+    run = run_on(cluster, node, "sync")
 
     async def taken_over(node: Node) -> None:
         await in_thread(cluster.await_master, node)
@@ -152,32 +153,41 @@ async def test_the_owner_hangs_in_the_middle_of_a_round(cluster: Cluster, impati
         await finished(runs)
 
 
-async def test_presence_is_known_wherever_it_is_kept(cluster: Cluster, shell: str) -> None:
-    parties, keys = Parties(shell, cluster.url), Keys(f"presence-{shell}")
+async def test_presence_is_known_wherever_it_is_kept(cluster: Cluster) -> None:
+    keys = Keys("presence")
     owner, heir = cluster.owner(keys.presence), cluster.replica(keys.presence)
-    fio = next(name for name in map(str, itertools.count()) if cluster.owner(keys.journal(name)) is not owner)
-    responder, heard = await parties.listening(responder_id="pcp", namespace=keys.namespace, presence_ttl=3)
-    exporter = await parties.exporter(publisher_id=fio, namespace=keys.namespace, presence_ttl=3)
-    waiting = parties.task(exporter.initialize_and_wait(1, ["start"], timeout=PATIENCE))
-    await responder.srespond(await heard.next("initialization"))
-    assert await waiting == 0
-    round_ = parties.task(exporter.publish_signal("start", timeout=PATIENCE))
-    await heard.next("start")
+    elsewhere = (name for name in map(str, itertools.count()) if cluster.owner(keys.journal(name)) is not owner)
+    options: dict[str, Any] = {"namespace": keys.namespace, "presence_ttl": 3}
+    made: list[tuple[Parties, Any, asyncio.Task[Any]]] = []
+    for shell in OTHER:
+        parties, fio = Parties(shell, cluster.url), next(elsewhere)
+        responder, heard = await parties.listening(responder_id=f"pcp-{shell}", **options)
+        responder.lock_id(fio)
+        exporter = await parties.exporter(publisher_id=fio, **options)
+        waiting = parties.task(exporter.initialize_and_wait(1, ["start"], timeout=PATIENCE))
+        await responder.srespond(await heard.next("initialization"))
+        assert await waiting == 0
+        made.append((parties, responder, parties.task(exporter.publish_signal("start", timeout=PATIENCE))))
+        await heard.next("start")
     owner.kill()
     await in_thread(cluster.await_master, heir)
-    before = float(heir.client.zscore(keys.presence, "pcp") or 0)
+
+    def oldest() -> float:
+        return min(float(heir.client.zscore(keys.presence, responder.responder_id) or 0) for _, responder, _ in made)
+
     # Whoever lives shows it again, and is not taken for lost although nobody could see it for a while.
-    await eventually(lambda: float(heir.client.zscore(keys.presence, "pcp") or 0) > before + 3, "proofs of life")
-    assert not round_.done()
+    before = oldest()
+    await eventually(lambda: oldest() > before + 3, "proofs of life")
+    assert not any(round_.done() for _, _, round_ in made)
     stopped = time.monotonic()
-    # As good as dead: nothing in it shows that it lives.
-    stopping = responder._link.stop()
-    if stopping is not None:
-        await stopping
-    result = await round_
+    for parties, responder, _ in made:
+        # As good as dead: nothing in it shows that it lives.
+        await (in_thread(responder._link.stop) if parties.shell == "sync" else responder._link.stop())
+    for parties, responder, round_ in made:
+        lost = (await round_).lost
+        assert {name: report.outcome for name, report in lost.items()} == {responder.responder_id: Outcome.LOST}
+        await parties.close()
     measured(time.monotonic() - stopped)
-    assert {name: report.outcome for name, report in result.lost.items()} == {"pcp": Outcome.LOST}
-    await parties.close()
 
 
 async def test_a_broadcast_reaches_responders_at_every_node(
