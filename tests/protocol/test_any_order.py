@@ -86,7 +86,7 @@ class Expected:
     @property
     def is_ok(self) -> bool:
         if self.min_success is None:
-            return bool(self.members) and self.succeeded + self.left == len(self.members)
+            return self.succeeded > 0 and self.succeeded + self.left == len(self.members)
         return self.succeeded >= self.min_success
 
 
