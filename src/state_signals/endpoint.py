@@ -163,7 +163,8 @@ class Endpoint:
             from state_signals.transport.failures import RedisUnreachable  # noqa: PLC0415
 
             kind = RedisUnreachable
-        reason = f"there was no connection to {self._transport.address} in that time: {why}" if why else "no reply"
+        address = self._transport.address
+        reason = f"there was no connection to {address} in that time: {why}" if why else f"no reply from {address}"
         return kind(f"{action}: {reason}")
 
     def _warn(self, kind: str, text: str, most: int) -> None:

@@ -547,14 +547,18 @@ class SignalExporter(ExporterEndpoint):
         try:
             self._send(until)
             self._wait(waiter, SignalSent, until)
+        except BaseException:
+            self._stop_listening(waits=False)
+            raise
+        else:
+            self._stop_listening()
         finally:
             self._forget(signal_id)
-            self._stop_listening()
 
     def _start_listening(self, until: float) -> None:
         if self.init_listener is not None and self.init_listener.is_alive():
             return
-        self._stop_listening()
+        self._stop_listening(waits=False)
         self.init_listener = Listener(
             self._transport,
             self._link.perform,
@@ -568,12 +572,13 @@ class SignalExporter(ExporterEndpoint):
         try:
             self.init_listener.start(until)
         except BaseException:
-            self._stop_listening()
+            # An attempt to connect takes longer than callers have time.
+            self._stop_listening(waits=False)
             raise
 
-    def _stop_listening(self) -> None:
+    def _stop_listening(self, *, waits: bool = True) -> None:
         if self.init_listener is not None:
-            self.init_listener.stop()
+            self.init_listener.stop(waits=waits)
 
     def _give_up(self) -> None:
         """End before it has begun. What was to be resumed still can be."""

@@ -82,10 +82,10 @@ class Listener:
         """Whether responses are being read, or will be once a lost connection is back."""
         return bool(self._readers) and all(reader.is_alive() for reader in self._readers)
 
-    def stop(self) -> None:
-        """End the threads and give back the connections. Idempotent."""
+    def stop(self, *, waits: bool = True) -> None:
+        """End the threads and give back the connections; wait for that unless told not to. Idempotent."""
         for reader in self._readers:
-            reader.stop()
+            reader.stop(waits=waits)
 
     def _do_without(self, reader: Reader[Collection] | Reader[Inbox], error: ServerRefused) -> None:
         if reader is self._stream:

@@ -76,7 +76,7 @@ class Reader(Worker, Generic[_AnyInbox]):
             except Closed:
                 return
             except TransportError as error:
-                if not self._failed(error):
+                if self.is_stopping or not self._failed(error):
                     return
                 self.pause(backoff.next())
                 continue

@@ -56,11 +56,11 @@ class Worker(threading.Thread):
             while True:
                 self._wakes.get_nowait()
 
-    def stop(self) -> None:
-        """End the thread, and wait for its end. Idempotent, also from a signal handler."""
+    def stop(self, *, waits: bool = True) -> None:
+        """End the thread, and wait for its end unless told not to. Idempotent, also from a signal handler."""
         self.is_stopping = True
         self.wake()
-        if self.is_alive() and self is not threading.current_thread():
+        if waits and self.is_alive() and self is not threading.current_thread():
             self.join()
 
 
