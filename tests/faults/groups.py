@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -41,6 +42,8 @@ _PORTS = range(12_000, 22_000)
 
 _PORTS_TRIED = 5
 
+_SERVER = ('save ""', "appendonly no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0")
+
 
 def until(condition: Callable[[], object], what: str, *, seconds: float = _DEADLINE) -> None:
     """Wait for a condition; a server that does not answer has not fulfilled it."""
@@ -59,9 +62,11 @@ class Node:
     Args:
         configured: returns its configuration, without port and directory.
         options: further arguments of the program.
+        password: what it wants to hear from clients.
     """
 
-    def __init__(self, configured: Callable[[], list[str]], *options: str) -> None:
+    def __init__(self, configured: Callable[[], list[str]], *options: str, password: str | None = None) -> None:
+        self._password = password
         self._configured = configured
         self._options = options
         self._directory = Path(tempfile.mkdtemp(prefix="state-signals-group-"))
@@ -75,6 +80,8 @@ class Node:
         for _ in range(_PORTS_TRIED):
             if is_new:
                 lines = [f"port {self.port}", f"bind {HOST}", f'dir "{self._directory}"', *self._configured()]
+                if self._password is not None:
+                    lines.append(f'requirepass "{self._password}"')
                 (self._directory / "server.conf").write_text("\n".join(lines) + "\n")
             command = [str(find_executable()), str(self._directory / "server.conf"), *self._options]
             self._guard = guard = Guard(command, directory=self._directory)
@@ -94,6 +101,7 @@ class Node:
             self._client = redis.Redis(
                 host=HOST,
                 port=self.port,
+                password=self._password,
                 decode_responses=True,
                 socket_timeout=5,
                 socket_connect_timeout=5,
@@ -145,10 +153,21 @@ class Node:
 
 
 class _Group:
-    """Servers that are started and ended together."""
+    """Servers that are started and ended together.
 
-    def __init__(self) -> None:
+    Args:
+        password: what all of them want to hear.
+    """
+
+    def __init__(self, password: str | None = None) -> None:
+        self._password = password
         self._nodes = ExitStack()
+
+    def _credentials(self) -> str:
+        return "" if self._password is None else f":{quote(self._password, safe='')}@"
+
+    def _among_themselves(self) -> list[str]:
+        return [] if self._password is None else [f'masterauth "{self._password}"']
 
     def __enter__(self) -> Self:
         try:
@@ -167,28 +186,21 @@ class _Group:
         raise NotImplementedError
 
     def _node(self, configured: Callable[[], list[str]], *options: str) -> Node:
-        node = Node(configured, *options)
+        node = Node(configured, *options, password=self._password)
         self._nodes.callback(node.stop)
         node.start()
         return node
 
 
 class Sentinels(_Group):
-    """A master, a replica, and three Sentinels of which two have to agree.
-
-    Args:
-        password: what the servers want to hear from clients; the Sentinels want none.
-    """
-
-    def __init__(self, password: str | None = None) -> None:
-        super().__init__()
-        self._password = password
+    """A master, a replica, and three Sentinels of which two have to agree."""
 
     @property
     def url(self) -> str:
         """The URL of the master, whichever it is."""
         places = ",".join(f"{HOST}:{each.port}" for each in self.sentinels)
-        return f"redis+sentinel://{places}/{SERVICE}"
+        query = "" if self._password is None else f"?sentinel_password={quote(self._password, safe='')}"
+        return f"redis+sentinel://{self._credentials()}{places}/{SERVICE}{query}"
 
     @property
     def master(self) -> Node:
@@ -217,7 +229,7 @@ class Sentinels(_Group):
         return int(port)
 
     def _form(self) -> None:
-        server = ['save ""', "appendonly no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0"]
+        server = [*_SERVER, *self._among_themselves()]
         master = self._node(lambda: server)
         self.servers = [master, self._node(lambda: [*server, f"replicaof {HOST} {master.port}"])]
         until(lambda: self.servers[1].info("replication")["master_link_status"] == "up", "the replica follows")
@@ -230,11 +242,13 @@ class Sentinels(_Group):
     def _sentinel(self, name: str, names: list[str]) -> list[str]:
         # Those that were started before are told now, and hear of it from them.
         known = zip(names, self.sentinels, strict=False)
+        said = [] if self._password is None else [f"auth-pass {SERVICE}", "sentinel-pass"]
         return [
             f"sentinel myid {name}",
             f"sentinel monitor {SERVICE} {HOST} {self.servers[0].port} 2",
             f"sentinel down-after-milliseconds {SERVICE} 1000",
             f"sentinel failover-timeout {SERVICE} 10000",
+            *(f'sentinel {each} "{self._password}"' for each in said),
             *(f"sentinel known-sentinel {SERVICE} {HOST} {other.port} {each}" for each, other in known),
         ]
 
@@ -254,7 +268,7 @@ class Cluster(_Group):
     @property
     def url(self) -> str:
         """The URL, which names two of the nodes."""
-        return f"redis+cluster://{HOST}:{self.nodes[0].port},{HOST}:{self.nodes[3].port}"
+        return f"redis+cluster://{self._credentials()}{HOST}:{self.nodes[0].port},{HOST}:{self.nodes[3].port}"
 
     @property
     def masters(self) -> list[Node]:
@@ -283,7 +297,7 @@ class Cluster(_Group):
             node.resume()
             if not node.is_alive:
                 node.start()
-            node.ask("CONFIG", "SET", "masterauth", "")
+            node.ask("CONFIG", "SET", "masterauth", self._password or "")
         until(lambda: all(map(self._is_whole, self.nodes)), "the Cluster is whole")
 
     def _at(self, port: int) -> Node:
@@ -296,7 +310,7 @@ class Cluster(_Group):
 
     def _form(self) -> None:
         configuration = [
-            *('save ""', "appendonly no", "repl-diskless-sync yes", "repl-diskless-sync-delay 0"),
+            *(*_SERVER, *self._among_themselves()),
             *("cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 1500"),
         ]
         self.nodes = [self._node(lambda: configuration) for _ in range(6)]

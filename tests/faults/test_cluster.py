@@ -232,3 +232,10 @@ async def test_clients_of_the_users_follow_the_slots(cluster: Cluster) -> None:
     assert await clients["asyncio"].get(key) == "ä".encode()
     clients["sync"].close()
     await clients["asyncio"].aclose()
+
+
+async def test_a_password_is_told_to_every_node():
+    with Cluster("p@ss/w:rd?") as cluster:
+        async with started(*(run_on(cluster, node, "sync") for node in cluster.masters)) as runs:
+            await rounds(runs, 0)
+            await finished(runs)

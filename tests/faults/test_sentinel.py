@@ -153,3 +153,10 @@ async def test_clients_of_the_users_follow_the_master(group: Sentinels) -> None:
     for each in one.sentinels:
         each.close()
     await asyncio.gather(*(each.aclose() for each in other.sentinels))
+
+
+async def test_passwords_are_told_to_servers_and_sentinels():
+    with Sentinels("p@ss/w:rd?") as group:
+        async with started(*both(group)) as runs:
+            await rounds(runs, 0)
+            await finished(runs)
