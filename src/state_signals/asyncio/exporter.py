@@ -33,6 +33,7 @@ from state_signals.protocol.events import (
     SubscriptionCompleted,
 )
 from state_signals.protocol.states import ExporterState
+from state_signals.requests import Release
 from state_signals.results import PublishResult, Report
 from state_signals.transport.base import AsyncTransport
 from state_signals.transport.commands import RequestRefused
@@ -213,6 +214,7 @@ class SignalExporter(ExporterEndpoint):
         self._subscribing = asyncio.Lock()
         self._closing = asyncio.Lock()
         self._is_ending = False
+        self._unreleased: Release | None = None
         self._link = Link(
             f"state-signals-{self.pub_id}",
             self._transport,
@@ -579,13 +581,15 @@ class SignalExporter(ExporterEndpoint):
 
     async def _release(self, *, keeps_record: bool = False) -> None:
         """Give the name up, if it is ours and the server reacts. Once."""
-        request = self._core.release(keeps_record=keeps_record)
+        # Again, if that was cancelled the last time.
+        request = self._unreleased = self._core.release(keeps_record=keeps_record) or self._unreleased
         if request is None or not self._link.is_up:
             return
         try:
             await perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
         except (TransportError, Closed, RequestRefused) as error:
             self.logger.warning("what is on the server stays until it expires: %s", error)
+        self._unreleased = None
 
     async def _send(self, until: float) -> None:
         """Have sent what the core has to say, and see to what follows from it."""
