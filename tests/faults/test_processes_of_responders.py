@@ -13,6 +13,7 @@ import redis
 
 from state_signals import Outcome, PublishResult
 from state_signals.transport.keys import Keys
+from tests.faults.measures import measured
 from tests.faults.processes import Processes
 from tests.parties import Parties, eventually
 
@@ -97,6 +98,7 @@ async def test_a_killed_responder_is_lost_by_name_and_soon(
     assert result.messages == {each.name: f"{name} did 1" for each, name in ((left, "left"), (right, "right"))}
     assert proofs.told[victim.name] >= proofs.newest(victim.name) + TTL
     assert proofs.told[victim.name] <= killed + TTL + SLACK
+    measured(proofs.told[victim.name] - killed, f"lost (ttl {TTL})")
     # The others were not held up by that.
     assert all(proofs.told[each] < proofs.told[victim.name] for each in others)
 
@@ -104,6 +106,7 @@ async def test_a_killed_responder_is_lost_by_name_and_soon(
     result = await exporter.publish_signal("start", 2, timeout=PATIENCE)
     assert outcomes(result) == {victim.name: Outcome.LOST, **others}
     assert result.elapsed < SLACK
+    measured(result.elapsed, "the next round")
 
     # Unless that is asked for.
     result = await exporter.publish_signal("start", 3, timeout=TTL, on_lost="wait")
@@ -145,11 +148,13 @@ async def test_a_stopped_responder_is_lost_and_welcome_back(
     # What it says now comes too late for all of them.
     victim.write()
     victim.thaw()
+    thawed = time.monotonic()
     await eventually(lambda: exporter.counters.get("late") == 3, "three late answers")
     assert outcomes(publishing.result()) == both
     assert sum("does not count" in line for line in caplog.messages) == 3
     result = await exporter.publish_signal("start", 4, timeout=PATIENCE)
     assert outcomes(result) == dict.fromkeys(both, Outcome.SUCCEEDED)
+    measured(time.monotonic() - thawed, "back in a round")
     await victim.has_seen(1, 2, 3, 4)
     await other.has_seen(1, 2, 3, 4)
     assert not any(each.get("redelivered") for each in victim.said)

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from tests.conftest import wait_until
+from tests.faults.measures import measured
 from tests.programs import finished
 
 ENDINGS = """
@@ -294,6 +295,7 @@ def test_who_idles_wakes_up_no_more_than_once_a_second(shell: str, redis_url: st
             assert 1 <= wakeups.count <= elapsed, f"{wakeups.switches} switches"
             # Each of them is short, too.
             assert wakeups.switches <= 10 * elapsed
+            measured(elapsed / wakeups.count, "between two wake-ups")
             idle.stdin.close()
             assert idle.wait(20) == 0
         finally:
