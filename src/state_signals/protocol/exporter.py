@@ -363,6 +363,7 @@ class ExporterProtocol:
     def responses_refused(self) -> None:
         """Ask for responses on the version 1 channel: the stream cannot be used."""
         self._reply = None
+        self._server.outgoing.reply_is_off()
 
     # Time
 

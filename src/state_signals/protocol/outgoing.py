@@ -148,6 +148,13 @@ class Outgoing:
         self._taken.clear()
         self._bytes_taken = 0
 
+    def reply_is_off(self) -> None:
+        """Have what is queued answered on the version 1 channel."""
+        for publication in self._queue:
+            if publication.envelope is not None:
+                publication.envelope = replace(publication.envelope, reply=None)
+                publication.entry = Entry(0, b"")
+
     def withdraw(self, signal_id: str) -> None:
         """Give a signal up."""
         for publication in self._queue:
