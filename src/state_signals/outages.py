@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from typing import Any, Protocol
 
@@ -67,6 +68,8 @@ class Outage:
     def __init__(self, logger: logging.Logger, address: str) -> None:
         self._logger = logger
         self._address = address
+        # Each connection may have a thread of its own. Reentrant, because a signal handler may interrupt us.
+        self._lock = threading.RLock()
         self._lost: dict[str, None] = {}
         self._began = 0.0
 
@@ -77,14 +80,19 @@ class Outage:
 
     def lost(self, connection: str, error: TransportError) -> None:
         """Take note that one of the connections is lost."""
-        if not self._lost:
-            self._began = time.monotonic()
+        with self._lock:
+            is_first = not self._lost
+            self._lost[connection] = None
+            if is_first:
+                self._began = time.monotonic()
+        if is_first:
             self._logger.warning("connection lost: %s Trying again until it is back.", error)
-        self._lost[connection] = None
 
     def restored(self, connection: str) -> None:
         """Take note that it is back."""
-        if self._lost.pop(connection, self) is self or self._lost:
-            return
-        seconds = time.monotonic() - self._began
-        self._logger.warning("connected to %s again after %.1f s; nothing else is to be done", self._address, seconds)
+        with self._lock:
+            is_last = self._lost.pop(connection, self) is None and not self._lost
+            seconds = time.monotonic() - self._began
+        if is_last:
+            text = "connected to %s again after %.1f s; nothing else is to be done"
+            self._logger.warning(text, self._address, seconds)
