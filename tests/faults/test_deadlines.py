@@ -15,6 +15,7 @@ import pytest
 import redis
 import redis.asyncio
 
+from state_signals.endpoint import CLOSE_TIMEOUT
 from state_signals.exceptions import TransportError
 from state_signals.server import EmbeddedServer
 from state_signals.transport.replies import pack
@@ -216,3 +217,19 @@ async def test_a_client_without_a_timeout_of_its_own_holds_nothing_up(
         client.close()
     else:
         await client.aclose()
+
+
+@pytest.mark.parametrize("fault", [paused, killed, silent])
+async def test_close_does_not_wait_for_a_server_that_does_not_react(
+    parties: Parties, own_server: EmbeddedServer, names: Names, fault: Fault
+) -> None:
+    run = Run(parties)
+    script = await run.responder()
+    await run.begin()
+    assert (await run.round()).ok
+    with fault(own_server, names):
+        for party in (script.responder, run.exporter):
+            began = time.monotonic()
+            await party.close()
+            # What is under way in the background is given up, but not at once.
+            assert time.monotonic() - began < CLOSE_TIMEOUT + 2

@@ -450,6 +450,8 @@ class SignalExporter(ExporterEndpoint):
                 await self._shutdown(self._core.tag, CLOSE_TIMEOUT)
         except (TransportError, Closed, PublisherIdInUse) as error:
             self.logger.warning("closed without telling the responders: %s", error)
+            # Nor is it told anything else.
+            self._link.is_up = False
         finally:
             await self._stop_listening()
             await self._link.stop()

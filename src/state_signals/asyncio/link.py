@@ -14,10 +14,13 @@ from state_signals.outages import Backoff, Core, Outage
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
 
-__all__ = ["Link", "perform"]
+__all__ = ["Link", "end", "perform"]
 
 _LAST_WAIT = 0.5
 """Seconds that a request under way has at the end."""
+
+_CANCEL_AGAIN = 0.1
+"""Seconds after which a task that was cancelled, and goes on, is cancelled again."""
 
 _SHORTEST_WAIT = 0.01
 """Seconds between two rounds of upkeep, at the least, unless somebody asks for one."""
@@ -38,6 +41,14 @@ async def perform(transport: AsyncTransport, commands: Commands, request: Any, t
             batch = steps.send(await transport.execute(batch, max(0.0, deadline - time.monotonic())))
     except StopIteration as end:
         return end.value
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancel a task, and wait for its end."""
+    while not task.done():
+        # Once is not always enough: before Python 3.12, redis-py may swallow it while it connects.
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN)
 
 
 class Link:
@@ -89,8 +100,7 @@ class Link:
                 # Cut off, it might be carried out after all that is said from now on.
                 await asyncio.wait([self._task], timeout=_LAST_WAIT)
         finally:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end(self._task)
 
     async def pump(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
         """Carry out what the core asks for, until the time `until` at the latest; it goes on in the background then.

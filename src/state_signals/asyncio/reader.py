@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from state_signals.asyncio.link import end
 from state_signals.exceptions import Closed, ServerUnreachable, TransportError
 from state_signals.outages import Backoff, Outage
 from state_signals.transport.base import AsyncInbox
@@ -53,8 +54,7 @@ class Reader(Generic[_AnyInbox]):
     async def stop(self) -> None:
         """End the task, and wait for its end. Idempotent."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end(self._task)
 
     async def wait_until_open(self, until: float) -> None:
         """Wait until the inbox is open for the first time.

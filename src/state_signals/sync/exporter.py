@@ -448,11 +448,13 @@ class SignalExporter(ExporterEndpoint):
                 self._shutdown(self._core.tag, CLOSE_TIMEOUT)
         except (TransportError, Closed, PublisherIdInUse) as error:
             self.logger.warning("closed without telling the responders: %s", error)
+            # Nor is it told anything else.
+            self._link.is_up = False
         finally:
-            self._stop_listening()
             if not self._link.is_up:
-                # Its thread may be waiting for the server: nothing is said to that any more.
+                # Our threads may be waiting for the server: nothing is said to that any more.
                 self._transport.close()
+            self._stop_listening()
             self._link.stop()
             self._release()
             with self._lock:

@@ -139,7 +139,8 @@ class Link(Upkeep):
         self._lose_track()
         if self.is_up:
             self.is_up = False
-            self._outage.lost("commands", error)
+            if not self.is_stopping:
+                self._outage.lost("commands", error)
         self.begin()
         self.wake()
 

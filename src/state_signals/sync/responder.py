@@ -381,7 +381,9 @@ class SignalResponder(ResponderEndpoint):
         with self._lock:
             self._core.leave(now=time.monotonic(), sent=time.time())
         self._link.pump_at_last(time.monotonic() + CLOSE_TIMEOUT)
-        if not self._link.is_up:
+        with self._lock:
+            is_said = self._core.next_upkeep() > -math.inf
+        if not self._link.is_up or not is_said:
             # Its thread may be waiting for the server: nothing is said to that any more.
             self._transport.close()
         self._link.stop()

@@ -180,6 +180,7 @@ class Dialer:
     def __init__(self, source: Any) -> None:
         self._source = source
         self._lines: set[Line] = set()
+        self._dialing: set[Any] = set()
         self._is_closed = False
 
     def dial(self, deadline: Deadline, **where: Any) -> Line:
@@ -193,6 +194,7 @@ class Dialer:
         if len(self._lines) >= self._source.max_connections:
             raise redis.exceptions.MaxConnectionsError("Too many connections")
         connection = make_connection(self._source, deadline.remaining(), **where)
+        self._dialing.add(connection)
         try:
             connection.connect()
             self._check_open()
@@ -200,6 +202,8 @@ class Dialer:
         except BaseException:
             connection.disconnect()
             raise
+        finally:
+            self._dialing.discard(connection)
         self._lines.add(line)
         return line
 
@@ -208,6 +212,12 @@ class Dialer:
         self._is_closed = True
         for line in tuple(self._lines):
             line.cut()
+        for connection in tuple(self._dialing):
+            # redis-py does not show it.
+            made = connection._sock  # noqa: SLF001
+            if made is not None:
+                with contextlib.suppress(OSError):
+                    made.shutdown(socket.SHUT_RDWR)
 
     def _check_open(self) -> None:
         if self._is_closed:
