@@ -10,9 +10,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from state_signals.server import EmbeddedServer
 from tests.parties import Parties, Wire
+
+# A busy machine is no bug of ours.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from state_signals import (
@@ -21,6 +21,7 @@ from state_signals import (
     Response,
     Signal,
 )
+from state_signals.arguments import can_be_key
 from state_signals.codec import ENVELOPE_KEY, decode_response, decode_signal, encode_response, encode_signal
 from state_signals.messages import NO_TAG, Envelope, Receipt
 
@@ -97,8 +98,21 @@ def nested(levels: int) -> Any:
 # What we say
 
 
+@pytest.mark.parametrize("publisher_id", ["", "}", "}x"])
+def test_what_would_spread_the_keys_of_an_exporter_over_a_cluster_is_refused(publisher_id):
+    with pytest.raises(MalformedMessage, match="bad-envelope"):
+        decode_signal(json.dumps(SIGNAL | {"publisher_id": publisher_id, "metadata": {ENVELOPE_KEY: ENVELOPE}}))
+    assert decode_signal(json.dumps(SIGNAL | {"publisher_id": publisher_id})).publisher_id == publisher_id
+
+
+def test_a_position_beyond_what_a_stream_holds_is_refused():
+    with pytest.raises(MalformedMessage, match="bad-envelope"):
+        decode_signal(json.dumps(SIGNAL | {"metadata": {ENVELOPE_KEY: ENVELOPE | {"seq": 2**63}}}))
+
+
 @given(signals, st.none() | envelopes)
 def test_any_signal_comes_out_as_it_went_in(signal, envelope):
+    assume(envelope is None or can_be_key(signal.publisher_id))
     decoded = decode_signal(encode_signal(signal, envelope))
     assert decoded == signal
     assert decoded.envelope == envelope

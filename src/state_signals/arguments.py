@@ -10,6 +10,8 @@ from state_signals.exceptions import InvalidArgument, InvalidType
 from state_signals.limits import DEFAULT_LIMITS, Limits
 
 __all__ = [
+    "SHORTEST_TTL",
+    "can_be_key",
     "check_callback",
     "check_count",
     "check_events",
@@ -27,7 +29,9 @@ __all__ = [
     "seconds",
 ]
 
-_SHORTEST_TTL: Final = 0.1
+SHORTEST_TTL: Final = 0.1
+"""Seconds that a proof of life is good for, at the least."""
+
 _LONGEST_TTL: Final = 86_400.0
 
 
@@ -54,6 +58,11 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def can_be_key(publisher_id: str) -> bool:
+    """Whether a Cluster keeps all keys of an exporter in one place: what is in the braces must not be empty."""
+    return publisher_id != "" and not publisher_id.startswith("}")
+
+
 def check_text(what: str, value: object) -> None:
     """Refuse what is no text, or none that peers take.
 
@@ -75,6 +84,8 @@ def identifier(what: str, given: str | None, default: str) -> str:
     check_text(what, name)
     if not name or not name.isprintable():
         raise InvalidArgument(f"{what} must be printable text and not empty, not {name!r:.80}")
+    if not can_be_key(name):
+        raise InvalidArgument(f"{what} must not begin with a closing brace: {name!r:.80}")
     return name
 
 
@@ -192,8 +203,8 @@ def check_presence_ttl(value: object) -> float | None:
         InvalidType, InvalidArgument: unless it is at least 0.1 seconds; at most a day makes sense.
     """
     number = seconds("presence_ttl", value)
-    if number is not None and not _SHORTEST_TTL <= number <= _LONGEST_TTL:
-        raise InvalidArgument(f"presence_ttl must be from {_SHORTEST_TTL} to {_LONGEST_TTL:.0f} seconds, not {value}")
+    if number is not None and not SHORTEST_TTL <= number <= _LONGEST_TTL:
+        raise InvalidArgument(f"presence_ttl must be from {SHORTEST_TTL} to {_LONGEST_TTL:.0f} seconds, not {value}")
     return number
 
 
@@ -216,9 +227,10 @@ def check_replay(value: object) -> Literal["state", "none", "all"]:
     """
     if not isinstance(value, str):
         raise InvalidType(f"replay must be 'state', 'none' or 'all', not {type(value).__name__}")
-    if value not in ("state", "none", "all"):
+    modes: dict[str, Literal["state", "none", "all"]] = {"state": "state", "none": "none", "all": "all"}
+    if value not in modes:
         raise InvalidArgument(f"replay must be 'state', 'none' or 'all', not {value!r:.80}")
-    return value
+    return modes[value]
 
 
 def limits_for(max_payload: int | None) -> Limits:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from state_signals.arguments import check_name, is_unicode
+from state_signals.arguments import can_be_key, check_name, is_unicode
 from state_signals.exceptions import InvalidArgument, InvalidType, MalformedMessage, MessageTooLarge
 from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.messages import NO_TAG, Envelope, Receipt, Response, Signal
@@ -82,6 +82,7 @@ class _WireEnvelope(msgspec.Struct):
 
 
 _response_decoder = msgspec.json.Decoder(WireResponse)
+_LONGEST_SEQ = 2**63 - 1
 _SIGNAL_ID = re.compile(r"[0-9a-f]{32}")
 # Possessive and with an optional closing quote, so that no input makes it backtrack.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -101,26 +102,7 @@ def encode_signal(signal: Signal, envelope: Envelope | None = None, *, limits: L
         raise InvalidArgument(f"the metadata key {ENVELOPE_KEY!r} is reserved for the protocol; rename yours")
     payload = signal.to_v1()
     if envelope is not None:
-        extension: dict[str, Any] = {
-            "v": PROTOCOL_VERSION,
-            "id": envelope.id,
-            "seq": envelope.seq,
-            "sent": envelope.sent,
-        }
-        if envelope.reply is not None:
-            extension["reply"] = envelope.reply
-        if envelope.wait is not None:
-            extension["wait"] = None if math.isinf(envelope.wait) else envelope.wait
-        if envelope.ttl is not None:
-            extension["ttl"] = envelope.ttl
-        if not envelope.journal:
-            extension["journal"] = False
-        if envelope.again:
-            extension["again"] = True
-        if envelope.redelivered:
-            extension["redelivered"] = True
-        if signal.metadata == {}:
-            extension["empty"] = True
+        extension = _extension(envelope, is_empty=signal.metadata == {})
         payload["metadata"] = {**(signal.metadata or {}), ENVELOPE_KEY: extension}
     return _encode(payload, "signal", "metadata", limits)
 
@@ -137,6 +119,8 @@ def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Sign
     metadata, envelope = wire.metadata, None
     if metadata is not None and ENVELOPE_KEY in metadata:
         extension = _convert(metadata.pop(ENVELOPE_KEY), _WireEnvelope, reason="bad-envelope")
+        if not can_be_key(wire.publisher_id):
+            raise MalformedMessage("bad-envelope", f"publisher_id={wire.publisher_id!r:.80} cannot be part of a key")
         envelope = _envelope(extension, limits)
         if not metadata and not extension.empty:
             metadata = None
@@ -195,12 +179,28 @@ def _check_received_name(what: str, value: str, limits: Limits) -> None:
         raise MalformedMessage("bad-text", f"{what} is not valid Unicode")
 
 
+def _extension(envelope: Envelope, *, is_empty: bool) -> dict[str, Any]:
+    """Return the envelope as it goes out: without what is as usual."""
+    wait = None if envelope.wait is not None and math.isinf(envelope.wait) else envelope.wait
+    usual_or_not: dict[str, tuple[bool, Any]] = {
+        "reply": (envelope.reply is None, envelope.reply),
+        "wait": (envelope.wait is None, wait),
+        "ttl": (envelope.ttl is None, envelope.ttl),
+        "journal": (envelope.journal, False),
+        "again": (not envelope.again, True),
+        "redelivered": (not envelope.redelivered, True),
+        "empty": (not is_empty, True),
+    }
+    always = {"v": PROTOCOL_VERSION, "id": envelope.id, "seq": envelope.seq, "sent": envelope.sent}
+    return always | {name: value for name, (is_usual, value) in usual_or_not.items() if not is_usual}
+
+
 def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
     wait = wire.wait if isinstance(wire.wait, float) else 0.0
     if (
         wire.v < PROTOCOL_VERSION
         or not _SIGNAL_ID.fullmatch(wire.id)
-        or wire.seq < 1
+        or not 1 <= wire.seq <= _LONGEST_SEQ
         or not math.isfinite(wire.sent)
         or not 0.0 <= wait < math.inf
         or not 0.0 <= (wire.ttl or 0.0) < math.inf

@@ -39,7 +39,7 @@ def fate(owner: bytes) -> bool | None:
         return None
     if place != _place() or pid <= 0:
         return None
-    return _start(pid) == start
+    return bool(_start(pid) == start)
 
 
 def _place() -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "JournalChecked",
     "Leave",
     "OpenResponses",
+    "PositionTaken",
     "PresenceChecked",
     "Publish",
     "Redeliver",
@@ -55,6 +56,11 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Done:
     """The reply to a request that has nothing to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionTaken:
+    """The reply to `Publish` when the journal has a signal at that position, ours from before or somebody else's."""
 
 
 # What an exporter asks for
@@ -278,19 +284,31 @@ class Introduced:
 
 @dataclass(frozen=True, slots=True)
 class CatchUp:
-    """Read at most `count` signals of the journal that come after the one with `seq` `after`."""
+    """Read a page of the journal: at most `count` entries that come after the signal with `seq` `after`.
+
+    Attributes:
+        beyond: id of the last entry of the page before, to go on from there; None: this is the first page.
+    """
 
     publisher_id: str
     after: int
     count: int
+    beyond: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """The signals as they were broadcast, in order."""
+    """The signals as they were broadcast, in order.
+
+    Attributes:
+        last: id of the last entry that was read, whatever it holds; None: there was none.
+        is_whole: whether there are no more.
+    """
 
     publisher_id: str
     signals: tuple[bytes, ...]
+    last: bytes | None = None
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +336,6 @@ class Leave:
 ExporterRequest = (
     Claim | Publish | Redeliver | CheckJournal | Restore | Beat | CheckPresence | SaveRoster | Release | OpenResponses
 )
-ExporterReply = Claimed | Done | JournalChecked | Beaten | PresenceChecked | ResponsesOpened
+ExporterReply = Claimed | Done | PositionTaken | JournalChecked | Beaten | PresenceChecked | ResponsesOpened
 ResponderRequest = Discover | Introduce | CatchUp | Answer | ShowPresence | Leave
 ResponderReply = Discovered | Introduced | CaughtUp | Done

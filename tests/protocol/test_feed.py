@@ -255,12 +255,23 @@ def test_while_it_is_not_known_where_a_journal_goes_on_broadcasts_are_held_back(
 def test_after_a_silence_the_journal_is_looked_at():
     this = feed(now=100.0)
     takes(this, 1, now=101.0)
-    this.look(101.0 + SILENCE - 0.1)
     assert this.wanted_at == math.inf
     assert this.look_at == 101.0 + SILENCE
     this.look(101.0 + SILENCE)
     assert this.wanted_at == 101.0 + SILENCE
-    assert this.look_at == 101.0 + 2 * SILENCE
+    assert this.look_at == 101.0 + 3 * SILENCE
+
+
+def test_the_longer_a_silence_lasts_the_less_often_the_journal_is_looked_at_but_not_seldom():
+    this = feed()
+    times = []
+    for _ in range(5):
+        now = this.look_at
+        this.look(now)
+        times.append(this.look_at - now)
+    assert times == [10.0, 20.0, 30.0, 30.0, 30.0]
+    takes(this, 1, now=1000.0)
+    assert this.look_at == 1000.0 + SILENCE
 
 
 def test_an_exporter_that_has_shut_down_is_looked_at_less_and_less_often():
@@ -282,8 +293,38 @@ def test_an_exporter_that_is_gone_or_has_no_journal_is_not_looked_at(fact):
     for name, value in fact.items():
         setattr(this, name, value)
     assert this.look_at == math.inf
-    this.look(1e9)
-    assert this.wanted_at == math.inf
+
+
+# Pages
+
+
+def test_a_page_that_cannot_be_used_hides_nothing():
+    this = feed()
+    takes(this, 1)
+    this.want(5.0)
+    assert this.read([], is_whole=False, now=5.0, last=b"0-64") == ([], 0)
+    assert (this.wanted_at, this.beyond) == (5.0, b"0-64")
+    assert reads(this, 1, 2, is_whole=False)[0] == [2]
+    passed, missed = this.read([arrival(3)], is_whole=True, now=5.0, last=b"3-0")
+    assert (seqs(passed), missed, this.beyond, this.wanted_at) == ([3], 0, None, math.inf)
+
+
+def test_a_journal_that_has_nothing_to_compare_with_on_any_page_is_waited_for():
+    this = feed()
+    takes(this, 1, 2)
+    assert this.read([], is_whole=False, now=5.0, last=b"0-64") == ([], 0)
+    assert this.read([], is_whole=True, now=5.0, last=b"0-70") == ([], 0)
+    assert this.wanted_at == 5.0 + LOOK_AGAIN
+    assert this.beyond is None
+
+
+def test_an_outage_makes_the_first_page_be_read_again():
+    this = feed()
+    takes(this, 1)
+    this.read([arrival(1), arrival(2)], is_whole=False, now=5.0, last=b"2-0")
+    assert this.beyond == b"2-0"
+    this.doubt(6.0)
+    assert this.beyond is None
 
 
 # Without a journal

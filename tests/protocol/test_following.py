@@ -15,7 +15,9 @@ from state_signals import Limits, Signal
 from state_signals.codec import encode_signal
 from state_signals.protocol.events import Degraded, MessageRefused, SignalReceived, SignalsMissed
 from state_signals.requests import CatchUp, CaughtUp, Discover, Discovered, Done, Introduce, Introduced
+from state_signals.transport.base import Batch
 from tests.protocol.stage import (
+    EPOCH,
     KEYS,
     Exporter,
     Responder,
@@ -667,6 +669,127 @@ def test_what_is_refused_for_now_is_passed_over_and_asked_again_later():
     says(fio, now=3.0)
     says(fio, core, now=3.0)
     assert core.heard(3.0) == [6, 7]
+
+
+def test_what_is_wrong_with_one_journal_is_no_reason_to_give_up_on_others():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio, evil = (running(server, name, first=first, now=1.0) for name, first in (("fio-1", 1), ("evil", 100)))
+    for exporter in (fio, evil):
+        says(exporter, core, now=1.0)
+    core.heard(1.0)
+    for exporter in (fio, evil):
+        says(exporter, now=2.0)
+    core.subscribed(3.0)
+    refused = 0
+    while (request := core.next_query(3.0)) is not None:
+        if isinstance(request, CatchUp) and request.publisher_id == "evil":
+            refused += 1
+            core.request_refused(request, "WRONGTYPE", "WRONGTYPE Operation against a key", 3.0)
+        else:
+            core.reply_received(request, server.carry_out(request), 3.0)
+    assert refused == 1
+    told = every_event(core)
+    assert [(event.signal.publisher_id, event.signal.seq) for event in told] == [("fio-1", 4)]
+    # And so it goes on, with the one too.
+    for exporter in (fio, evil):
+        says(exporter, core, now=4.0)
+    assert core.heard(4.0) == [4, 5, 5]
+
+
+def test_who_cannot_be_asked_about_now_is_taken_as_it_comes():
+    server = Server()
+    fio = running(server)
+    core = Responder(server)
+    core.subscribed(1.0)
+    core.request_refused(core.next_query(1.0), "LOADING", "LOADING the dataset", 1.0)  # type: ignore[arg-type]
+    assert core.next_query(1.0) is None
+    says(fio, core, now=2.0)
+    request = core.next_query(2.0)
+    assert isinstance(request, Introduce)
+    core.request_refused(request, "WRONGTYPE", "WRONGTYPE Operation against a key", 2.0)
+    assert core.heard(2.0) == [3]
+
+
+def test_a_refusal_about_somebody_who_is_not_followed_changes_nothing():
+    core = Responder()
+    core.comes(0.0)
+    core.request_refused(CatchUp("nobody", 0, 64), "WRONGTYPE", "WRONGTYPE Operation against a key", 1.0)
+    assert every_event(core) == []
+
+
+def test_who_begins_after_the_server_told_the_time_comes_after_us_however_long_subscribing_takes():
+    server = Server()
+    core = Responder(server, replay="none")
+    core.clock_read(EPOCH + 1.0)
+    fio = running(server, now=2.0)
+    server.now = 3.0
+    core.subscribed(3.0)
+    core.clock_read(EPOCH + 9.0)
+    core.query(3.0)
+    assert core.heard(3.0) == [1, 2]
+    says(fio, core, now=4.0)
+    assert core.heard(4.0) == [3]
+
+
+def test_a_page_that_does_not_come_in_time_is_asked_for_again_by_halves():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=1.0)
+    core.heard(1.0)
+    says(fio, now=2.0)
+    core.subscribed(3.0)
+    server.serve(core, lambda now: None if isinstance(found := core.next_query(now), CatchUp) else found, 3.0)
+    sizes = []
+    for _ in range(8):
+        request = core.next_query(3.0)
+        assert isinstance(request, CatchUp)
+        sizes.append(request.count)
+        core.connection_lost()
+    assert sizes == [64, 32, 16, 8, 4, 2, 1, 1]
+    assert core.heard(4.0) == [4]
+    core.subscribed(5.0)
+    server.serve(core, lambda now: None if isinstance(found := core.next_query(now), CatchUp) else found, 5.0)
+    request = core.next_query(5.0)
+    assert isinstance(request, CatchUp)
+    assert request.count > 1
+
+
+def test_looks_that_are_due_soon_come_with_the_one_that_is_due():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    for number in range(20):
+        says(running(server, f"fio-{number}", now=1.0), core, now=1.0 + number / 10)
+        core.heard(1.0 + number / 10)
+    wakes, now = 0, 3.0
+    while now < 63.0:
+        now = core.next_deadline()
+        core.handle_timeout(now)
+        core.query(now)
+        wakes += 1
+    assert wakes <= 5
+
+
+def test_entries_of_others_and_signals_that_are_too_large_hide_nothing_behind_them():
+    server = Server()
+    core = Responder(server, limits=Limits(max_payload=2000))
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=1.0)
+    core.heard(1.0)
+    for _ in range(100):
+        fio.publish("start", metadata={"x": "x" * 3000}, timeout=None, wait=False, now=2.0, sent=2.0)
+    fio.said(2.0)
+    for number in range(200):
+        server.keyspace.execute(Batch("k", (("XADD", KEYS.journal("fio-1"), f"103-{number + 1}", "x", "x"),)))
+    says(fio, now=3.0)
+    core.subscribed(4.0)
+    assert core.heard(4.0) == [104]
+    assert core.counters["missed"] == 100
 
 
 # Bounds, and what anybody may write

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from state_signals import Limits
+from state_signals import Limits, Outcome
 from state_signals.protocol.events import (
     LateResponse,
     OutcomeKnown,
@@ -93,6 +93,26 @@ def test_it_is_looked_whether_they_live_only_while_somebody_is_waited_for():
     answer(core, "a", signal_id, now=61.0)
     assert core.next_deadline() is None
     assert not any(isinstance(request, CheckPresence) for request in core.work(62.0))
+
+
+def test_who_comes_in_the_middle_of_a_round_is_looked_for_too():
+    core = initialized(presence_ttl=TTL)
+    core.initialize(["start"], expected=["a"], now=0.0, sent=0.0)
+    core.publish("start", timeout=None, now=0.0, sent=0.0)
+    core.work(0.0)
+    core.work(2.0)
+    core.server.now = 5.0
+    core.server.alive("a")
+    subscribe(core, "a", core._announcement.signal_id, ttl=TTL, now=5.0)  # type: ignore[union-attr]
+    now = 5.0
+    while not (told := events_of(core, OutcomeKnown)):
+        deadline = core.next_deadline()
+        assert deadline is not None
+        now = max(now, deadline)
+        assert now < 5.0 + TTL + 2.0
+        core.handle_timeout(now, now)
+        core.work(now)
+    assert [each.report.outcome for each in told] == [Outcome.LOST]
 
 
 def test_who_was_lost_is_looked_for_at_once_in_the_next_round():

@@ -66,7 +66,7 @@ def test_whatever_is_on_a_roster_is_a_member_of_whom_nothing_is_known(data):
     st.builds(
         Record, texts, texts, st.none() | st.lists(texts), st.none() | texts, st.none() | texts, st.none() | seconds
     ),
-    st.none() | st.binary(),
+    st.none() | st.from_regex(rb"[0-9]{1,19}-[0-9]{1,19}", fullmatch=True),
 )
 def test_a_record_comes_out_as_it_went_in(record, position):
     fields = {b"info": record.encode(), b"init": b"..."} | ({} if position is None else {b"position": position})
@@ -74,6 +74,13 @@ def test_a_record_comes_out_as_it_went_in(record, position):
     assert found is not None
     assert found.position == position
     assert found.encode() == record.encode()
+
+
+@pytest.mark.parametrize("position", [b"", b"garbage", b"1", b"1-", b"-1-0", b"1" * 23 + b"-0", b"1-0 ", b"$"])
+def test_a_position_that_is_none_is_not_taken(position):
+    found = read_record({b"info": Record("fio", "node1").encode(), b"position": position})
+    assert found is not None
+    assert found.position is None
 
 
 def test_without_its_initialization_an_exporter_is_not_initialized():
@@ -174,6 +181,17 @@ def test_an_owner_out_of_sight_that_renews_its_claim_is_alive():
     claims(this, b"them", 1.0, expires_in=9.2)
     assert this.refused_by is None
     claims(this, b"them", 2.0, expires_in=14.0)
+    assert this.refused_by == b"them"
+
+
+def test_a_reply_that_comes_late_is_no_sign_that_the_claim_was_renewed():
+    this = registration()
+    claims(this, b"them", now=0.0, expires_in=10.0)
+    assert this.claim(1.0) is not None
+    # It was read at once, and reaches us much later.
+    this.claimed(Claimed(b"them", 9.0, 0, {}, {}, 1000.0), 2.5)
+    assert this.refused_by is None
+    claims(this, b"them", now=4.0)
     assert this.refused_by == b"them"
 
 

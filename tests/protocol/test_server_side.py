@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from state_signals import Limits
-from state_signals.codec import decode_signal
+from state_signals.codec import ENVELOPE_KEY, decode_signal
 from state_signals.protocol.events import (
     ClaimHeld,
     ClaimRefused,
@@ -32,7 +32,9 @@ from state_signals.requests import (
     Restore,
     SaveRoster,
 )
+from state_signals.transport.base import Batch
 from tests.protocol.stage import (
+    KEYS,
     Exporter,
     Server,
     answer,
@@ -44,6 +46,8 @@ from tests.protocol.stage import (
     initialized,
     publish,
     result,
+    sent,
+    signal,
     subscribe,
 )
 
@@ -255,6 +259,30 @@ def test_a_signal_that_did_not_get_to_the_server_is_sent_again_at_the_same_posit
     assert isinstance(loses_request(core), Publish)
     core.work()
     assert [(each["id"], each["seq"]) for each in envelopes(core)] == [(signal_id, 2)]
+
+
+def test_a_position_that_is_taken_is_ours_or_shows_that_somebody_has_taken_our_place():
+    for owner, is_ours in ((b"us", True), (b"them", False)):
+        core = initialized()
+        core.server.write(signal(2))
+        core.server.set_owner(owner, ttl=9.0)
+        signal_id = core.publish("start", now=1.0, sent=1.0)
+        core.work(1.0)
+        told = every_event(core)
+        assert (SignalSent(signal_id) in told) is is_ours
+        assert (ClaimRefused(b"them") in told) is not is_ours
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_position_that_is_taken_by_what_is_gone_is_no_reason_to_try_for_ever(is_refused):
+    core = initialized()
+    core.server.write(signal(2))
+    core.server.keyspace.execute(Batch("k", (("XADD", KEYS.journal("fio-1"), "MAXLEN", "0", "3-0", "s", b"x"),)))
+    if is_refused:
+        core.server.refuses = {CheckJournal: ("LOADING", "LOADING the dataset")}
+    signal_id = core.publish("start", now=1.0, sent=1.0)
+    core.work(1.0)
+    assert SignalSent(signal_id) in every_event(core)
 
 
 def test_after_an_outage_in_which_nothing_was_under_way_nothing_is_said_twice():
@@ -630,6 +658,15 @@ def test_lost_responses_without_a_journal_are_announced_again_too():
     core.responses_lost()
     assert kinds(core.work()) == [Restore]
     assert core.work() == []
+
+
+def test_what_is_queued_when_the_stream_turns_out_to_be_of_no_use_is_answered_on_the_channel():
+    for is_strict in (False, True):
+        core = Exporter(reply="a-stream", strict_v1=is_strict)
+        core.initialize(["start"], now=0.0, sent=0.0)
+        core.responses_refused()
+        [announcement] = sent(core)
+        assert "reply" not in announcement.get("metadata", {}).get(ENVELOPE_KEY, {})
 
 
 def test_a_stream_of_responses_that_cannot_be_used_is_not_asked_for_any_more():

@@ -104,8 +104,8 @@ def test_a_signal_is_written_and_broadcast_in_one_step(server: Server):
 
 def test_a_signal_that_is_sent_again_is_in_the_journal_once(server: Server):
     heard = server.heard(KEYS.signals)
-    for _ in range(2):
-        assert server(requests.Publish("fio", Entry(1, b"one"))) == requests.Done()
+    assert server(requests.Publish("fio", Entry(1, b"one"))) == requests.Done()
+    assert server(requests.Publish("fio", Entry(1, b"one"))) == requests.PositionTaken()
     assert heard == [b"one", b"one"]
     assert server.ask("XRANGE", JOURNAL, "-", "+") == [[b"1-0", [b"s", b"one"]]]
 
@@ -205,6 +205,28 @@ def test_an_answer_without_a_stream_goes_to_the_channel(server: Server, reply: s
     assert heard == [b"{}"] * 2
 
 
+def test_an_answer_that_a_full_server_does_not_take_goes_to_the_channel(server: Server):
+    heard = server.heard(KEYS.responses)
+    server(requests.OpenResponses("fio"))
+    full = Refusal("OOM", "OOM command not allowed when used memory > 'maxmemory'")
+    server.spoil = lambda batch, found: [
+        full if command[0] == "XADD" else reply for command, reply in zip(batch.commands, found, strict=True)
+    ]
+    assert server(requests.Answer(b"{}", REPLY)) == requests.Done()
+    assert heard == [b"{}"]
+
+
+def test_a_journal_is_read_page_by_page_whatever_is_in_it(server: Server):
+    for number in range(1, 4):
+        server(requests.Publish("fio", Entry(number, b"%d" % number)))
+    server.ask("XADD", JOURNAL, "3-1", "x", "x")
+    first = server(requests.CatchUp("fio", 1, 2))
+    assert first == requests.CaughtUp("fio", (b"2", b"3"), last=b"3-0", is_whole=False)
+    rest = server(requests.CatchUp("fio", 1, 2, first.last))
+    assert rest == requests.CaughtUp("fio", (), last=b"3-1", is_whole=True)
+    assert server(requests.CatchUp("fio", 1, 2, rest.last)) == requests.CaughtUp("fio", ())
+
+
 def test_an_answer_goes_to_one_place(server: Server):
     server(requests.OpenResponses("fio"))
     heard = server.heard(KEYS.responses)
@@ -225,6 +247,22 @@ def test_a_claim_is_the_first_ones(server: Server):
     assert server(requests.Claim("fio", b"you", 10.0)).owner == b"you"
     assert server(requests.Claim("fio", b"me", 10.0, instead_of=b"you")).owner == b"me"
     assert server(requests.Claim("fio", b"you", 10.0, instead_of=b"you")).owner == b"me"
+
+
+def test_of_all_that_would_take_the_place_of_the_dead_one_does(server: Server):
+    server(requests.Claim("fio", b"dead", 10.0))
+    first, second = (requests.Claim("fio", heir, 10.0, instead_of=b"dead") for heir in (b"one", b"two"))
+    interrupted = Commands(KEYS, retention=100.0).steps(first)
+    batch = next(interrupted)
+    found = server._keyspace.execute(batch)
+    # The other one comes in between, and must not.
+    assert server(second).owner == b"dead"
+    batch = interrupted.send(found)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            batch = interrupted.send(server._keyspace.execute(batch))
+    assert end.value.value.owner == b"one"
+    assert server(second).owner == b"one"
 
 
 def test_only_who_holds_the_claim_is_seen(server: Server):

@@ -301,7 +301,7 @@ class ExporterProtocol:
         if not self.can_be_claimed or not registration.may_be_held or registration.refused_by is not None:
             return None
         keeps_record |= not registration.is_held
-        registration.is_held = registration.may_be_held = False
+        registration.is_held = registration.may_be_held = self._server.wants_claim = False
         return Release(self.publisher_id, registration.owner, keeps_record)
 
     def initialization_failed(self, before: ExporterState, announcement: str) -> None:

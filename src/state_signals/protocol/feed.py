@@ -20,6 +20,9 @@ __all__ = ["LOOK_AGAIN", "Arrival", "Feed"]
 _LOOK_EVERY = 5.0
 """Seconds of silence after which the journal of an exporter that is followed is looked at."""
 
+_LOOK_AT_LEAST_EVERY = 30.0
+"""Seconds between two looks, at the most, however long it has been silent."""
+
 _GIVE_UP_AFTER = 5.0
 """Seconds after which a gap that the journal cannot fill is passed over: an exporter may be about to restore it."""
 
@@ -48,6 +51,7 @@ class Feed:
         is_dormant: whether the exporter seemed gone when we came, and was not heard since.
         ttl: seconds that the exporter wants proofs of life to be good for.
         announcement: the initialization that was answered; None: none.
+        beyond: id of the last entry that was read of a journal of which there is more; None: begin with the first page.
         retained: the initialization that is kept beside the journal, which may have lost it; None: it was taken.
 
     Args:
@@ -65,6 +69,7 @@ class Feed:
         self.is_dormant = False
         self.ttl: float | None = None
         self.announcement: Envelope | None = None
+        self.beyond: bytes | None = None
         self.retained: Signal | None = None
         self._last_id: str | None = None
         self._max_ahead = max_ahead
@@ -75,6 +80,7 @@ class Feed:
         self._look_at = now + _LOOK_EVERY
         self._gap_since: float | None = None
         self._is_doubtful = False
+        self._is_compared = False
         # Signals that were sent before that are known, whatever their positions are now; None: positions tell.
         self._known_until: float | None = None
 
@@ -103,15 +109,15 @@ class Feed:
     def doubt(self, now: float) -> None:
         """Have the journal read before anything else is handed out: the server may have lost data."""
         self._is_doubtful = self._last_id is not None
-        self._gap_since = None
+        self.beyond = self._gap_since = None
         self.want(now)
 
     def look(self, now: float) -> None:
-        """Have the journal read after a silence: a broadcast may have gone astray."""
-        if now < self.look_at:
-            return
-        if self.is_ended:
-            # It may never come back: less and less often.
+        """Have the journal read after a silence, in which a broadcast may have gone astray; less and less often."""
+        if not self.is_ended:
+            self._look_every = min(2 * self._look_every, _LOOK_AT_LEAST_EVERY)
+        else:
+            # It may never come back.
             self._look_every *= 2
         self._look_at = now + self._look_every
         self.want(now)
@@ -129,7 +135,7 @@ class Feed:
     def begin_anew(self, now: float) -> None:
         """Read the whole journal: positions have another meaning now."""
         self._known_until, self._is_doubtful, self._gap_since = self.sent, False, None
-        self.last, self._last_id = 0, None
+        self.last, self._last_id, self.beyond = 0, None, None
         self._ahead.clear()
         self._bytes_ahead = 0
         self.want(now)
@@ -148,18 +154,30 @@ class Feed:
             self.want(now)
         return []
 
-    def read(self, arrivals: list[Arrival], *, is_whole: bool, now: float) -> tuple[list[Arrival], int]:
-        """Take signals from the journal. Return what is to be handed out now, and how many are missing before it.
+    def read(
+        self, arrivals: list[Arrival], *, is_whole: bool, now: float, last: bytes | None = None
+    ) -> tuple[list[Arrival], int]:
+        """Take a page of the journal. Return what is to be handed out now, and how many are missing before it.
 
-        `is_whole` says that the journal holds no more.
+        Args:
+            arrivals: the signals in it.
+            is_whole: whether the journal holds no more.
+            now: the time.
+            last: id of its last entry, if it holds more.
         """
         self._wanted_at = math.inf
-        if not self._is_the_same(arrivals):
-            return self._anew_or_wait(arrivals, now)
-        before = self.last
+        verdict = self._compare(arrivals)
+        if verdict is False or (verdict is None and is_whole):
+            self.beyond = None
+            return self._anew_or_wait(now, is_behind=verdict is None)
+        self.beyond = None if is_whole else last
+        if verdict is None:
+            self.want(now)
+            return [], 0
+        self._is_doubtful = False
         passed, missed = self._new(arrivals)
         passed += self._drain()
-        if not is_whole and self.last != before:
+        if not is_whole:
             self.want(now)
         elif self._ahead:
             missed += self._skip_or_wait(now)
@@ -171,7 +189,7 @@ class Feed:
     def without_journal(self) -> tuple[list[Arrival], int]:
         """Give up on what is missing: the journal cannot be read. Returns as `read`."""
         self._wanted_at = math.inf
-        self._is_doubtful, self._known_until = False, None
+        self._is_doubtful, self._known_until, self.beyond = False, None, None
         missed = self._skip()
         return self._drain(), missed
 
@@ -187,20 +205,24 @@ class Feed:
     def _can_pass(self) -> bool:
         return self.is_introduced and not self._is_doubtful and self._known_until is None
 
-    def _is_the_same(self, arrivals: list[Arrival]) -> bool:
-        """Whether the journal can be gone on with: it holds what was handed out last, or was cut off after that."""
-        last = self.last or 0
-        found = next((each for each in arrivals if each.envelope.seq >= last), None)
-        is_the_same = self._last_id is None or (
-            found is not None and (found.envelope.seq > last or found.envelope.id == self._last_id)
-        )
-        if is_the_same:
-            self._is_doubtful = False
-        return is_the_same
+    def _compare(self, arrivals: list[Arrival]) -> bool | None:
+        """Whether the journal can be gone on with: it holds what was handed out last, or was cut off after that.
 
-    def _anew_or_wait(self, arrivals: list[Arrival], now: float) -> tuple[list[Arrival], int]:
+        None: it does not come as far as that on this page.
+        """
+        if self.beyond is None:
+            self._is_compared = self._last_id is None
+        if self._is_compared:
+            return True
+        last = self.last or 0
+        found = next((each.envelope for each in arrivals if each.envelope.seq >= last), None)
+        if found is None:
+            return None
+        self._is_compared = found.seq > last or found.id == self._last_id
+        return self._is_compared
+
+    def _anew_or_wait(self, now: float, *, is_behind: bool) -> tuple[list[Arrival], int]:
         """The journal ends before that, or has become another. In the first case its exporter may put things right."""
-        is_behind = all(each.envelope.seq < (self.last or 0) for each in arrivals)
         if is_behind and self.has_patience(now):
             self._is_doubtful = True
             self._wanted_at = now + LOOK_AGAIN

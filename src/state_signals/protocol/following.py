@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from state_signals.arguments import SHORTEST_TTL
 from state_signals.limits import Limits
 from state_signals.messages import INITIALIZATION, SHUTDOWN, Envelope, Signal
 from state_signals.protocol.feed import LOOK_AGAIN, Arrival, Feed
@@ -18,7 +19,10 @@ __all__ = ["Following", "Replay"]
 Replay = Literal["state", "none", "all"]
 
 _PAGE = 64
-"""Signals of a journal that are read at once."""
+"""Entries of a journal that are read at once, unless that takes too long."""
+
+_TOGETHER = 2.5
+"""Seconds by which looks into journals are made earlier, so that they come with others."""
 
 _LIVE_WITHIN = 86_400.0
 """Seconds since its last proof of life within which an exporter may count as live; its record says more."""
@@ -48,6 +52,8 @@ class Following:
         self._seen: Mapping[str, float] = {}
         self._server_time = 0.0
         self._to_introduce: dict[str, float] = {}
+        self._page = _PAGE
+        self._is_reading = False
 
     # What is to be asked
 
@@ -62,7 +68,8 @@ class Following:
                 return Introduce(publisher_id)
         for publisher_id, feed in self._feeds.items():
             if now >= feed.wanted_at:
-                return CatchUp(publisher_id, feed.reads_after, _PAGE)
+                self._is_reading = True
+                return CatchUp(publisher_id, feed.reads_after, self._page, feed.beyond)
         return None
 
     def next_deadline(self) -> float:
@@ -76,10 +83,23 @@ class Following:
 
     def look(self, now: float) -> None:
         """Have the journals read of exporters that have been silent."""
-        for feed in self._feeds.values():
-            feed.look(now)
+        due = [feed for feed in self._feeds.values() if feed.look_at <= now + _TOGETHER]
+        if any(feed.look_at <= now for feed in due):
+            for feed in due:
+                feed.look(now)
 
     # What has happened
+
+    def page_read(self) -> None:
+        """Take note that a page of a journal was read in time: the next may be larger."""
+        self._is_reading = False
+        self._page = min(2 * self._page, _PAGE)
+
+    def connection_lost(self) -> None:
+        """Take note that there is no reply. If it was to be a page of a journal, that may have been too large."""
+        if self._is_reading:
+            self._is_reading = False
+            self._page = max(1, self._page // 2)
 
     def clock_read(self, server_time: float) -> None:
         """Take the server's time from before we subscribe for the first time: whoever begins later comes after us."""
@@ -201,14 +221,25 @@ class Following:
         if feed is not None and not feed.is_ended:
             feed.announcement = announcement
 
-    def without_journal(self) -> Iterator[tuple[list[Arrival], int, str]]:
+    def without_journals(self) -> Iterator[tuple[str, list[Arrival], int]]:
         """Pass over what no journal can tell: yield what each feed has held back, and how many are missing."""
         self._must_discover = False
+        for name in list(self._feeds):
+            yield name, *self.without_journal(name)
         self._to_introduce.clear()
-        for name, feed in self._feeds.items():
-            feed.is_introduced = True
-            arrivals, missed = feed.without_journal()
-            yield arrivals, missed, name
+
+    def without_journal(self, publisher_id: str) -> tuple[list[Arrival], int]:
+        """Pass over what the journal of one exporter does not tell; see `Feed.read`."""
+        self._to_introduce.pop(publisher_id, None)
+        feed = self._feeds.get(publisher_id)
+        if feed is None:
+            return [], 0
+        feed.is_introduced = True
+        return feed.without_journal()
+
+    def not_discovered(self) -> None:
+        """Take note that it cannot be asked now who is there."""
+        self._must_discover = False
 
     # What is known
 
@@ -221,11 +252,9 @@ class Following:
         return [(name, feed.announcement) for name, feed in self._feeds.items() if feed.announcement is not None]
 
     def shortest_ttl(self) -> float:
-        """Return the shortest time that an exporter wants proofs of life to be good for; infinite: none says."""
-        return min((feed.ttl for feed in self._live() if feed.ttl is not None), default=math.inf)
-
-    def _live(self) -> Iterator[Feed]:
-        return (feed for feed in self._feeds.values() if not feed.is_ended)
+        """Return the shortest time that proofs of life are to be good for, of those we answer; infinite: none says."""
+        ttls = (feed.ttl for feed in self._feeds.values() if feed.announcement is not None and feed.ttl is not None)
+        return max(SHORTEST_TTL, min(ttls, default=math.inf))
 
     def _add(self, name: str, feed: Feed) -> Feed:
         self._feeds[name] = feed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from state_signals.requests import Beat, Claim, Claimed, SaveRoster
 
 __all__ = ["Member", "Record", "Registration", "read_member", "read_record"]
+
+_POSITION = re.compile(rb"\d{1,19}-\d{1,19}")
 
 _CLAIM_AGAIN = 1.0
 """Seconds between two looks whether somebody else's claim is renewed."""
@@ -105,7 +108,7 @@ def read_record(fields: Mapping[bytes, bytes]) -> Record | None:
             ttl=None if facts.get("ttl") is None else float(facts["ttl"]),
             began=None if facts.get("began") is None else float(facts["began"]),
             after=facts["after"] if isinstance(facts.get("after"), int) else 0,
-            position=fields.get(b"position"),
+            position=position if _POSITION.fullmatch(position := fields.get(b"position", b"")) else None,
         )
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
@@ -178,15 +181,16 @@ class Registration:
             return
         other = reply.owner or b""
         fate = self.fate(other)
-        expires_at = now + reply.expires_in
-        was_renewed = self._rival is not None and (self._rival[0] != other or expires_at > self._rival[1] + _RENEWED_BY)
+        # Its claim ends between these two; a reply that comes late says nothing of a renewal.
+        earliest, latest = self._asked_at + reply.expires_in, now + reply.expires_in
+        was_renewed = self._rival is not None and (self._rival[0] != other or earliest > self._rival[1] + _RENEWED_BY)
         if fate or was_renewed:
             self.refused_by = other
         elif fate is False:
             self._dead = other
         else:
             self._claim_at = now + min(_CLAIM_AGAIN, reply.expires_in + 0.01)
-        self._rival = (other, expires_at)
+        self._rival = (other, latest)
 
     def owner_seen(self, owner: bytes | None) -> None:
         """Take note whose claim the server holds."""

@@ -15,7 +15,7 @@ from state_signals.protocol.answers import Answers
 from state_signals.protocol.events import Degraded, Event, MessageRefused, SignalReceived, SignalsMissed
 from state_signals.protocol.feed import Arrival
 from state_signals.protocol.following import Following, Replay
-from state_signals.protocol.server_side import is_permanent
+from state_signals.protocol.server_side import is_forbidden, is_permanent
 from state_signals.requests import (
     Answer,
     CatchUp,
@@ -237,16 +237,22 @@ class ResponderProtocol:
                     self._events.append(Degraded(_NO_PRESENCE, text))
             case Leave():
                 self._is_leaving = False
-            case _:
-                for arrivals, missed, publisher_id in self._following.without_journal():
+            case _ if is_forbidden(kind, text):
+                for publisher_id, arrivals, missed in self._following.without_journals():
                     self._pass_over(publisher_id, arrivals, missed, now)
-                if lasts and self._following.can_read:
-                    self._following.can_read = False
-                    self._events.append(Degraded(_NO_JOURNAL, text))
+                self._following.can_read = False
+                self._events.append(Degraded(_NO_JOURNAL, text))
+            case Discover():
+                self._following.not_discovered()
+            case _:
+                # Whatever is wrong with this journal is no reason to give up on others.
+                arrivals, missed = self._following.without_journal(request.publisher_id)
+                self._pass_over(request.publisher_id, arrivals, missed, now)
 
     def connection_lost(self) -> None:
         """Take note that nobody knows whether the last request was carried out."""
         self._answers.connection_lost()
+        self._following.connection_lost()
 
     def connection_restored(self, now: float) -> None:
         """Take note that answers can be sent again: what may have got lost is repeated."""
@@ -324,6 +330,7 @@ class ResponderProtocol:
             feed.retained = signal
 
     def _caught_up(self, request: CatchUp, reply: CaughtUp, now: float) -> None:
+        self._following.page_read()
         feed = self._following.feed(request.publisher_id)
         if feed is None:
             return
@@ -336,8 +343,9 @@ class ResponderProtocol:
             # It is back: first of all comes what it is up to.
             self._following.woken(request.publisher_id, feed)
             return
-        is_whole = len(reply.signals) < request.count
-        self._pass_over(request.publisher_id, *feed.read(arrivals, is_whole=is_whole, now=now), now)
+        is_whole = reply.is_whole
+        found = feed.read(arrivals, is_whole=is_whole, now=now, last=reply.last)
+        self._pass_over(request.publisher_id, *found, now)
         retained, feed.retained = feed.retained, None if is_whole else feed.retained
         if is_whole and retained is not None and retained.envelope is not None:
             self._hand_out_all([Arrival(retained, retained.envelope, 0)], now)

@@ -23,6 +23,7 @@ from state_signals.requests import (
     ExporterReply,
     ExporterRequest,
     JournalChecked,
+    PositionTaken,
     PresenceChecked,
     Publish,
     Redeliver,
@@ -30,7 +31,7 @@ from state_signals.requests import (
     SaveRoster,
 )
 
-__all__ = ["Facts", "ServerSide", "is_permanent"]
+__all__ = ["Facts", "ServerSide", "is_forbidden", "is_permanent"]
 
 _NO_JOURNAL = (
     "the journal: what is published while a responder is disconnected is lost to it, late ones do not hear of this "
@@ -42,7 +43,12 @@ _NO_REDELIVERY = "redelivery: a responder that dies while it acts does not get t
 
 def is_permanent(kind: str, text: str) -> bool:
     """Whether a server that refuses so will go on refusing: a permission or a command is missing."""
-    return kind in ("NOPERM", "WRONGTYPE", "CROSSSLOT") or "unknown command" in text
+    return is_forbidden(kind, text) or kind in ("WRONGTYPE", "CROSSSLOT")
+
+
+def is_forbidden(kind: str, text: str) -> bool:
+    """Whether a server that refuses so does not allow the command, whatever it is about."""
+    return kind == "NOPERM" or "unknown command" in text
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,7 @@ class ServerSide:
         self._facts = facts
         self._waited_for = waited_for
         self._is_checked = True
+        self._is_position_taken = False
         self._lost: tuple[Entry, ...] = ()
         self._announces_again = False
         self._redeliveries: OrderedDict[tuple[str, str], bytes] = OrderedDict()
@@ -180,6 +187,10 @@ class ServerSide:
                 self.registration.beaten(now)
                 self.registration.owner_seen(reply.owner)
                 self._check_owner()
+            case PositionTaken():
+                # The journal knows whose signal that is; if it is not there any more, it has been ours.
+                self._is_checked = False
+                self._is_position_taken = True
             case _:
                 self._done(request)
 
@@ -233,6 +244,8 @@ class ServerSide:
             # It shows again after the next outage; signals go on meanwhile.
             self._is_checked = True
             self._lost, self._announces_again = (), False
+            if self._is_position_taken:
+                self._signal_taken()
         else:
             self.journal_is_off()
             self._emit(Degraded(_NO_JOURNAL, "the server refuses the claim"))
@@ -286,8 +299,10 @@ class ServerSide:
             if saving is not None:
                 return saving
         if now >= self._check_at and self.presence.ttl is not None:
-            names = self.presence.followed(self._waited_for())
-            self._check_at = now + self.presence.interval() if names else math.inf
+            waited_for = self._waited_for()
+            names = self.presence.followed(waited_for)
+            # Whoever promises nothing yet may come to.
+            self._check_at = now + self.presence.interval() if waited_for else math.inf
             if names:
                 self._asked_at = now
                 return CheckPresence(names)
@@ -317,16 +332,23 @@ class ServerSide:
         self._is_checked = True
         self.registration.owner_seen(reply.owner)
         self._check_owner()
-        if self.outgoing.was_taken(reply.head):
-            self._emit(SignalSent(self.outgoing.taken().signal_id))
+        if self.registration.refused_by is not None:
+            # What the journal holds is theirs.
+            return
+        if self.outgoing.was_taken(reply.head) or self._is_position_taken:
+            self._signal_taken()
         self._lost = self.outgoing.missing_after(reply.head)
         if self._lost:
             self._announces_again = True
 
+    def _signal_taken(self) -> None:
+        self._is_position_taken = False
+        self._emit(SignalSent(self.outgoing.taken(is_journaled=self.is_journaled).signal_id))
+
     def _done(self, request: Any) -> None:
         match request:
             case Publish():
-                self._emit(SignalSent(self.outgoing.taken(is_journaled=self.is_journaled).signal_id))
+                self._signal_taken()
             case Redeliver():
                 self._redeliveries.popitem(last=False)
             case SaveRoster():

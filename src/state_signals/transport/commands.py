@@ -108,8 +108,11 @@ class Commands:
         name = request.publisher_id
         owner = self._keys.owner(name)
         if request.instead_of is not None:
-            found = yield Batch(owner, (("GET", owner),))
-            if _good(found)[0] == request.instead_of:
+            # Of all that would take the place of the dead, one may: else another one's new claim could be deleted.
+            takeover = self._keys.takeover(name, request.instead_of)
+            place: Command = ("SET", takeover, request.owner, "NX", "PX", _milliseconds(request.ttl))
+            _, heir, found = _good((yield Batch(owner, (place, ("GET", takeover), ("GET", owner)))))
+            if (heir, found) == (request.owner, request.instead_of):
                 yield Batch(owner, (("DEL", owner),))
         replies = _good(
             (
@@ -154,11 +157,10 @@ class Commands:
         if request.record or entry.seq == 1:
             commands += [self._expire(journal), self._expire(record)]
         replies = yield Batch(journal, tuple(commands), is_atomic=True)
-        # It is in the journal already if the connection was lost before the reply.
-        if isinstance(replies[0], Refusal) and not _is_no_stream(replies[0]):
-            raise RequestRefused(replies[0])
-        _good(replies[1:])
-        return requests.Done()
+        # Taken: by ourselves, if the connection was lost before the reply.
+        is_taken = isinstance(replies[0], Refusal) and _is_no_stream(replies[0])
+        _good(replies[1:] if is_taken else replies)
+        return requests.PositionTaken() if is_taken else requests.Done()
 
     def _redeliver(self, request: requests.Redeliver) -> Steps:
         channel = self._keys.redeliveries(request.responder_id)
@@ -272,9 +274,15 @@ class Commands:
 
     def _catch_up(self, request: requests.CatchUp) -> Steps:
         journal = self._keys.journal(request.publisher_id)
-        command = ("XRANGE", journal, request.after + 1, "+", "COUNT", request.count)
+        start = request.after + 1 if request.beyond is None else b"(" + request.beyond
+        command = ("XRANGE", journal, start, "+", "COUNT", request.count)
         (found,) = _good((yield Batch(journal, (command,))))
-        return requests.CaughtUp(request.publisher_id, tuple(_values(found, SIGNAL)))
+        return requests.CaughtUp(
+            request.publisher_id,
+            tuple(_values(found, SIGNAL)),
+            last=found[-1][0] if found else None,
+            is_whole=len(found) < request.count,
+        )
 
     def _answer(self, request: requests.Answer) -> Steps:
         if request.reply is not None:
@@ -284,11 +292,9 @@ class Commands:
                 request.data,
             )
             (reply,) = yield Batch(request.reply, (command,))
-            if isinstance(reply, Refusal) and reply.kind not in ("WRONGTYPE", "NOPERM") and not _is_no_stream(reply):
-                raise RequestRefused(reply)
             if reply is not None and not isinstance(reply, Refusal):
                 return requests.Done()
-        # Out of reach (another database), or gone.
+        # Out of reach (another database), gone, or not to be written: the server may be full.
         _good((yield Batch(self._keys.responses, (("PUBLISH", self._keys.responses, request.data),))))
         return requests.Done()
 

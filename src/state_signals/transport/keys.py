@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -80,6 +81,10 @@ class Keys:
     def owner(self, publisher_id: str) -> str:
         """The text that names the process whose the exporter is."""
         return self._of(publisher_id, "owner")
+
+    def takeover(self, publisher_id: str, dead: bytes) -> str:
+        """The text that names who takes the place of a dead owner."""
+        return self._of(publisher_id, f"owner:{hashlib.sha256(dead).hexdigest()[:16]}")
 
     def _of(self, publisher_id: str, what: str) -> str:
         # The braces make a Cluster keep all keys of one exporter in one place.
