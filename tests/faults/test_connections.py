@@ -19,6 +19,7 @@ from tests.faults.runs import PATIENCE, Run, command, cut_all, warnings
 from tests.parties import Parties, eventually
 
 ROUNDS = 300
+CUTS = 40
 KILL_EVERY = 0.05
 HOST = "bench-head.test"
 
@@ -65,8 +66,8 @@ async def test_nothing_is_lost_while_all_connections_are_cut_all_the_time(
         await run.begin(strangers=1)
         new = run.exporter.subs - {name}
         with cutting(own_server.url, lambda: len(run.results)) as cut:
-            for number in range(ROUNDS):
-                if number % 15:
+            while len(run.results) < ROUNDS or len(cut) < CUTS:
+                if len(run.results) % 15:
                     run.exporter.subs = new
                     assert (await run.round()).ok
                 else:
@@ -80,7 +81,6 @@ async def test_nothing_is_lost_while_all_connections_are_cut_all_the_time(
             assert time.monotonic() < until
         await run.check(is_hasty=True)
         heard = {said["sample"] for said in await old.has_said()}
-    assert len(cut) > 50
     for sample, result in run.results.items():
         if result is not None and name in result.reports:
             assert name in result.missing or (name in result.succeeded and sample in heard)

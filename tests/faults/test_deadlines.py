@@ -23,8 +23,8 @@ from tests.faults.names import Names
 from tests.faults.runs import Run, cut_all, held
 from tests.parties import Parties, eventually
 
-TIMEOUT = 0.7
-ROUND = 1.2
+TIMEOUT = 0.5
+ROUND = 0.8
 
 LATE = 0.5
 """Seconds by which a call may be late, ten times what it is on an idle machine: the tests share theirs with others."""
@@ -195,8 +195,7 @@ async def test_every_call_that_waits_ends_when_its_time_is_up(
             late(TIMEOUT, exporter.publish_signal("start", timeout=TIMEOUT, wait=False)),
             late(TIMEOUT, other.initialize_and_wait(1, ["start"], timeout=TIMEOUT)),
         )
-        await late(1, other.initialize(["start"]))
-        await late(1, exporter.shutdown())
+        await asyncio.gather(late(1, other.initialize(["start"])), late(1, exporter.shutdown()))
 
 
 async def test_a_client_without_a_timeout_of_its_own_holds_nothing_up(
@@ -228,8 +227,7 @@ async def test_close_does_not_wait_for_a_server_that_does_not_react(
     await run.begin()
     assert (await run.round()).ok
     with fault(own_server, names):
-        for party in (script.responder, run.exporter):
-            began = time.monotonic()
-            await party.close()
-            # What is under way in the background is given up, but not at once.
-            assert time.monotonic() - began < CLOSE_TIMEOUT + 2
+        began = time.monotonic()
+        await asyncio.gather(script.responder.close(), run.exporter.close())
+        # What is under way in the background is given up, but not at once.
+        assert time.monotonic() - began < CLOSE_TIMEOUT + 2
