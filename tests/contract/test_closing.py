@@ -122,7 +122,7 @@ async def test_close_ends_the_waits_of_an_exporter(parties: Parties) -> None:
     publishing = parties.task(exporter.publish_signal("start", timeout=-1))
     subscribing = parties.task(exporter.initialize_and_wait(1, EVENTS, expected_resps=["pcp"], timeout=-1))
     core = getattr(exporter, "subject", exporter)._core
-    await eventually(lambda: core._responses.has_open_rounds and core._subscription)
+    await eventually(lambda: core._responses.has_open_rounds and core._roster.is_awaited)
     await exporter.close()
     result = await publishing
     assert (result.ok, result.pending) == (False, {"pcp"})

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from state_signals.arguments import check_count, check_events, check_min_success, check_names, seconds
 from state_signals.codec import decode_response
 from state_signals.exceptions import Closed, IllegalEvent, InvalidArgument, InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
-from state_signals.messages import INITIALIZATION, NO_TAG, RESERVED_EVENTS, SHUTDOWN, Envelope, Signal
+from state_signals.messages import INITIALIZATION, RESERVED_EVENTS, SHUTDOWN
 from state_signals.protocol.events import (
     ClaimHeld,
     Event,
     MessageRefused,
-    ResponderSubscribed,
     SignalRefused,
     SignalSent,
     SignalUnsent,
-    SubscriptionCompleted,
 )
 from state_signals.protocol.outgoing import Publication, broadcast_again
 from state_signals.protocol.presence import Presence
-from state_signals.protocol.registration import Member, Record, Registration, read_member, read_record
+from state_signals.protocol.registration import Member, Registration, read_member, read_record
 from state_signals.protocol.responses import Responses
+from state_signals.protocol.roster import ANNOUNCE_INTERVAL, Roster
 from state_signals.protocol.rounds import Round, RoundOptions
 from state_signals.protocol.server_side import Facts, ServerSide
+from state_signals.protocol.speech import Speech
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
 from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked, Release
 
 __all__ = ["ANNOUNCE_INTERVAL", "TIME_TO_SEND", "ExporterProtocol"]
-
-ANNOUNCE_INTERVAL = 1.0
-"""Seconds between the announcements of a periodic initialization (version 1 behaviour)."""
 
 TIME_TO_SEND = 0.03
 """Seconds that a signal has to reach the server, at the least: a timeout of 0 says that nobody is waited for."""
@@ -44,30 +41,19 @@ _CLAIM_TTL = 15.0
 """Seconds that the claim of an exporter without presence is good for."""
 
 
-@dataclass(slots=True)
-class _Subscription:
-    """The wait of `initialize_and_wait`: for how many, until when, and when to announce again."""
-
-    count: int
-    deadline: float | None
-    next_announcement: float | None
-    tag: str | None
-
-
 class ExporterProtocol:
     """The sans-I/O exporter.
 
     Attributes:
-        publisher_id: the exporter's identifier.
-        process_name: what it calls itself.
-        runner_host: host that it says it runs on.
-        subs: the roster; assignable.
         legal_events: the events that may be published; None before `initialize`.
         tag: the tag of the last `initialize`; None if it had none.
         state: where it is in its life.
         counters: how often each kind of message arrived that was not a first answer to an open round.
 
     Args:
+        publisher_id: the exporter's identifier.
+        process_name: what it calls itself.
+        runner_host: host that it says it runs on.
         reply: key of the stream that collects the responses; None: the version 1 channel does.
         owner: who we are, for the claim on the `publisher_id`; unique to each exporter.
         fate: whether another owner is dead (False), alive (True), or out of sight (None).
@@ -93,25 +79,19 @@ class ExporterProtocol:
         limits: Limits = DEFAULT_LIMITS,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        self.publisher_id = publisher_id
-        self.process_name = process_name
-        self.runner_host = runner_host
-        self.subs: set[str] = set()
         self.legal_events: list[str] | None = None
         self.tag: str | None = None
         self.state = ExporterState.CREATED
         self.counters: Counter[str] = Counter()
-        self._reply = reply
-        self._strict_v1 = strict_v1
         self._resumes = resumes
         self._limits = limits
-        self._new_id = new_id
-        self._expected: set[str] = set()
+        self._speech = Speech(publisher_id, process_name, runner_host, reply, strict_v1, new_id)
         self._announcement: Publication | None = None
+        self._announced_until: float | None = None
         # The newest initialization that the server has taken, and its identifier.
         self._initialization: tuple[str, bytes] | None = None
-        self._subscription: _Subscription | None = None
         self._events: deque[Event] = deque()
+        self._roster = Roster(self._events.append)
         self._presence = Presence(presence_ttl)
         self._responses = Responses(limits, self.counters, self._events.append, self._presence)
         self._server = ServerSide(
@@ -123,6 +103,40 @@ class ExporterProtocol:
             facts=self._facts,
             waited_for=self._responses.pending,
         )
+
+    # Who it is
+
+    @property
+    def publisher_id(self) -> str:
+        """The exporter's identifier."""
+        return self._speech.publisher_id
+
+    @property
+    def process_name(self) -> str:
+        """What it calls itself; assignable."""
+        return self._speech.process_name
+
+    @process_name.setter
+    def process_name(self, name: str) -> None:
+        self._speech.process_name = name
+
+    @property
+    def runner_host(self) -> str:
+        """The host that it says it runs on; assignable."""
+        return self._speech.runner_host
+
+    @runner_host.setter
+    def runner_host(self, name: str) -> None:
+        self._speech.runner_host = name
+
+    @property
+    def subs(self) -> set[str]:
+        """The roster; assignable."""
+        return self._roster.names
+
+    @subs.setter
+    def subs(self, names: set[str]) -> None:
+        self._roster.names = names
 
     # What the user asks for
 
@@ -150,24 +164,17 @@ class ExporterProtocol:
         if await_count is not None:
             check_count("await_sub_count", await_count)
         wait = seconds("timeout", timeout)
-        deadline = None if wait is None else now + wait
         following = self._next_state(ExporterAction.INITIALIZE)
         announcement = self._announce(events, tag, sent, None if wait is None else now + max(wait, TIME_TO_SEND))
         self.state = following
         self.tag = tag
         self.legal_events = events
-        self.subs.update(names)
-        self._expected.update(names)
+        self._roster.expect(names)
         for name in names:
             self._server.registration.joined(name, Member(is_expected=True))
         if await_count is not None:
-            self._subscription = _Subscription(
-                count=await_count,
-                deadline=deadline,
-                next_announcement=now + ANNOUNCE_INTERVAL if periodic else None,
-                tag=tag,
-            )
-            self._check_subscription()
+            deadline = math.inf if wait is None else now + wait
+            self._roster.wait(await_count, deadline, now, is_periodic=periodic)
         return announcement
 
     def publish(
@@ -264,9 +271,9 @@ class ExporterProtocol:
         """
         if self._server.registration.is_held or self._server.outgoing.head or self._server.outgoing:
             raise InvalidArgument(f"{self.publisher_id!r} has published signals: its identifier cannot change any more")
-        self.publisher_id = self._server.registration.publisher_id = publisher_id
-        if self._reply is not None:
-            self._reply = reply
+        self._speech.publisher_id = self._server.registration.publisher_id = publisher_id
+        if self._speech.reply is not None:
+            self._speech.reply = reply
 
     def claim(self) -> None:
         """Claim the `publisher_id` now, and not only with the first signal. `ClaimHeld` or `ClaimRefused` follows."""
@@ -275,7 +282,7 @@ class ExporterProtocol:
     @property
     def reply(self) -> str | None:
         """Key of the stream that collects the responses; None: the version 1 channel does."""
-        return None if self._strict_v1 else self._reply
+        return None if self._speech.strict_v1 else self._speech.reply
 
     @property
     def position(self) -> bytes | None:
@@ -308,7 +315,7 @@ class ExporterProtocol:
         """Take an initialization back that could not be announced."""
         self.state = before
         self._server.outgoing.withdraw(announcement)
-        self._subscription = None
+        self._roster.abandon_wait()
 
     def abandon(self, signal_id: str) -> None:
         """Forget a signal whose caller no longer waits; if the server has not taken it, it is not sent."""
@@ -317,12 +324,12 @@ class ExporterProtocol:
 
     def abandon_subscription(self) -> None:
         """Forget the wait for subscribers, if there is one."""
-        self._subscription = None
+        self._roster.abandon_wait()
 
     @property
     def absent(self) -> frozenset[str]:
         """The members of the roster that were expected and have not subscribed."""
-        return frozenset(self._expected & self.subs)
+        return self._roster.absent
 
     # What arrives
 
@@ -340,10 +347,8 @@ class ExporterProtocol:
             self.counters["for-another-exporter"] += 1
         elif response.state == "left":
             if response.responder_id in self.subs and self._responses.left(response, now):
-                self.subs.discard(response.responder_id)
-                self._expected.discard(response.responder_id)
                 self._server.registration.gone(response.responder_id)
-                self._check_subscription()
+                self._roster.left(response.responder_id)
         elif response.state is not None:
             self._responses.progress(response, now)
         elif response.event == INITIALIZATION:
@@ -362,7 +367,7 @@ class ExporterProtocol:
 
     def responses_refused(self) -> None:
         """Ask for responses on the version 1 channel: the stream cannot be used."""
-        self._reply = None
+        self._speech.reply = None
         self._server.outgoing.reply_is_off()
 
     # Time
@@ -370,20 +375,14 @@ class ExporterProtocol:
     def handle_timeout(self, now: float, sent: float) -> None:
         """Do what is due: deadlines, and the next periodic announcement (stamped `sent`)."""
         self._expire(now)
-        waiting = self._subscription
-        if waiting is not None and waiting.next_announcement is not None and now >= waiting.next_announcement:
-            if not self._server.outgoing:
-                self._announce(self.legal_events or [], waiting.tag, sent, waiting.deadline)
-            waiting.next_announcement = now + ANNOUNCE_INTERVAL
+        if self._roster.is_to_be_announced(now) and not self._server.outgoing:
+            self._announce(self.legal_events or [], self.tag, sent, self._announced_until)
 
     def next_deadline(self) -> float | None:
         """Return when `handle_timeout` is due, or `next_request` for those that wait; None: not before more happens."""
-        moments = [self._responses.next_deadline(), self._server.outgoing.next_deadline()]
+        moments = [self._responses.next_deadline(), self._server.outgoing.next_deadline(), self._roster.next_deadline()]
         if self._responses.has_open_rounds:
             moments.append(self._server.next_deadline())
-        if self._subscription is not None:
-            waits = (self._subscription.deadline, self._subscription.next_announcement)
-            moments += [moment for moment in waits if moment is not None]
         deadline = min(moments)
         return None if deadline == float("inf") else deadline
 
@@ -432,33 +431,19 @@ class ExporterProtocol:
             self._responses.abandon(publication.signal_id)
             self._events.append(SignalUnsent(publication.signal_id))
         self._responses.expire(now)
-        waiting = self._subscription
-        if waiting is not None and waiting.deadline is not None and now >= waiting.deadline:
-            self._subscription = None
-            self._events.append(SubscriptionCompleted(enough=False))
+        self._roster.expire(now)
 
     def _announce(self, events: list[str], tag: str | None, sent: float, deadline: float | None) -> str:
         publication = self._publication(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
-        publication.deadline = deadline
+        publication.deadline = self._announced_until = deadline
         # Only once it goes out it is known for sure since when we are there.
-        publication.info = lambda: self._record(events, tag, publication.signal_id).encode()
+        publication.info = lambda: self._speech.record(
+            events, tag, publication.signal_id, self._server.registration
+        ).encode()
         self._server.outgoing.add(publication)
         self._announcement = publication
         self._responses.announced(publication.signal_id)
         return publication.signal_id
-
-    def _record(self, events: list[str] | None, tag: str | None, announcement: str | None) -> Record:
-        registration = self._server.registration
-        return Record(
-            process_name=self.process_name,
-            runner_host=self.runner_host,
-            events=events,
-            tag=tag,
-            announcement=announcement,
-            ttl=registration.ttl,
-            began=registration.began,
-            after=registration.after,
-        )
 
     def _publication(
         self,
@@ -470,28 +455,16 @@ class ExporterProtocol:
         wait: float | None,
         sent: float,
     ) -> Publication:
-        signal = Signal(
-            self.publisher_id,
-            self.process_name,
+        return self._speech.publication(
             event,
-            self.runner_host,
             sample,
-            NO_TAG if tag is None else tag,
+            tag,
             metadata,
+            wait=wait,
+            sent=sent,
+            presence=self._presence,
+            is_journaled=self._server.is_journaled,
         )
-        signal_id = self._new_id()
-        envelope = None
-        if not self._strict_v1:
-            envelope = Envelope(
-                id=signal_id,
-                seq=1,
-                sent=sent,
-                reply=self._reply,
-                wait=wait,
-                ttl=self._presence.ttl,
-                journal=self._server.is_journaled,
-            )
-        return Publication(signal, envelope, signal_id)
 
     def _subscribe(self, responder_id: str, signal_id: str | None, ttl: float | None, now: float) -> None:
         if self.state is not ExporterState.INITIALIZED or not self._responses.is_announcement(signal_id):
@@ -504,29 +477,16 @@ class ExporterProtocol:
             self._responses.speaks_v2(responder_id)
         self._presence.follow(responder_id, ttl, now)
         self._server.registration.joined(responder_id, Member(ttl, speaks_v2=signal_id is not None))
-        if responder_id not in self.subs or responder_id in self._expected:
-            self.subs.add(responder_id)
-            self._expected.discard(responder_id)
-            self._events.append(ResponderSubscribed(responder_id))
+        self._roster.joined(responder_id)
         # If it died while it acted, it needs to be told again; if it did not, it knows.
         for publication in self._responses.owed_by(responder_id):
             self._server.redeliver(responder_id, publication)
-        self._check_subscription()
-
-    def _check_subscription(self) -> None:
-        waiting = self._subscription
-        if waiting is not None and self._expected.isdisjoint(self.subs) and len(self.subs) >= waiting.count:
-            self._subscription = None
-            self._events.append(SubscriptionCompleted(enough=True))
+        self._roster.check()
 
     def _end_what_is_open(self, now: float) -> None:
         self._responses.end_all(now)
-        if self._subscription is not None:
-            self._events.append(SubscriptionCompleted(enough=False))
-        self._subscription = None
+        self._roster.close()
         self._announcement = self._initialization = None
-        self.subs = set()
-        self._expected.clear()
         self._presence.forget_all()
         self._server.registration.roster_forgotten()
 
@@ -551,7 +511,7 @@ class ExporterProtocol:
         record = None if found is None else read_record(found.record)
         if found is None or record is None:
             return
-        self.process_name, self.runner_host = record.process_name, record.runner_host
+        self._speech.process_name, self._speech.runner_host = record.process_name, record.runner_host
         self._server.registration.began, self._server.registration.after = record.began, record.after
         # Whoever has subscribed since its end is to be heard.
         self._server.position = record.position or b"0-0"
@@ -565,7 +525,7 @@ class ExporterProtocol:
             responder_id, member = name.decode(errors="replace"), read_member(data)
             self.subs.add(responder_id)
             if member.is_expected:
-                self._expected.add(responder_id)
+                self._roster.expected.add(responder_id)
             if member.speaks_v2:
                 self._responses.speaks_v2(responder_id)
             self._presence.follow(responder_id, member.ttl, 0.0)
@@ -575,13 +535,14 @@ class ExporterProtocol:
         record: dict[str, bytes] = {}
         if self._initialization is not None and self.state is ExporterState.INITIALIZED:
             signal_id, data = self._initialization
-            record = {"info": self._record(self.legal_events, self.tag, signal_id).encode(), "init": data}
+            info = self._speech.record(self.legal_events, self.tag, signal_id, self._server.registration)
+            record = {"info": info.encode(), "init": data}
             again.insert(0, data)
         roster = {name: self._member(name).encode() for name in self.subs}
         return Facts(tuple(broadcast_again(data, self._limits) for data in again), record, roster)
 
     def _member(self, name: str) -> Member:
-        return Member(self._presence.ttl_of(name), self._responses.knows(name), name in self._expected)
+        return Member(self._presence.ttl_of(name), self._responses.knows(name), name in self._roster.expected)
 
     def _refuse(self, reason: str, detail: str) -> None:
         self.counters[reason] += 1

@@ -1,0 +1,84 @@
+"""What an exporter says, before it has a position: its signals, and what it tells of itself to whoever resumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from state_signals.messages import NO_TAG, Envelope, Signal
+from state_signals.protocol.outgoing import Publication
+from state_signals.protocol.presence import Presence
+from state_signals.protocol.registration import Record, Registration
+
+__all__ = ["Speech"]
+
+
+@dataclass(slots=True)
+class Speech:
+    """Who speaks, and how.
+
+    Attributes:
+        publisher_id: the exporter's identifier.
+        process_name: what it calls itself.
+        runner_host: host that it says it runs on.
+        reply: key of the stream that collects the responses; None: the version 1 channel does.
+        strict_v1: whether it says nothing beyond version 1.
+        new_id: makes the signals' identifiers.
+    """
+
+    publisher_id: str
+    process_name: str
+    runner_host: str
+    reply: str | None
+    strict_v1: bool
+    new_id: Callable[[], str]
+
+    def publication(
+        self,
+        event: str,
+        sample: int,
+        tag: str | None,
+        metadata: dict[str, Any] | None,
+        *,
+        wait: float | None,
+        sent: float,
+        presence: Presence,
+        is_journaled: bool,
+    ) -> Publication:
+        """Return a signal that is to go out, with a new identifier.
+
+        Raises:
+            InvalidType: for what is no text, no number or no object.
+        """
+        signal = Signal(
+            self.publisher_id,
+            self.process_name,
+            event,
+            self.runner_host,
+            sample,
+            NO_TAG if tag is None else tag,
+            metadata,
+        )
+        signal_id = self.new_id()
+        envelope = None
+        if not self.strict_v1:
+            envelope = Envelope(
+                id=signal_id, seq=1, sent=sent, reply=self.reply, wait=wait, ttl=presence.ttl, journal=is_journaled
+            )
+        return Publication(signal, envelope, signal_id)
+
+    def record(
+        self, events: list[str] | None, tag: str | None, announcement: str, registration: Registration
+    ) -> Record:
+        """Return what whoever resumes it has to know."""
+        return Record(
+            process_name=self.process_name,
+            runner_host=self.runner_host,
+            events=events,
+            tag=tag,
+            announcement=announcement,
+            ttl=registration.ttl,
+            began=registration.began,
+            after=registration.after,
+        )
