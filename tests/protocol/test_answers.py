@@ -557,3 +557,31 @@ def test_an_exporter_whose_server_came_back_empty_gets_all_its_answers_and_nobod
     core.subscribed(2.0)
     assert isinstance(core.next_query(2.0), Discover)
     assert core.heard(2.0) == []
+
+
+# Proofs of life
+
+
+def test_proofs_of_life_come_as_often_as_the_most_impatient_exporter_that_was_answered_wants():
+    core = Responder(presence_ttl=15.0)
+    core.comes(0.0)
+    for number, (publisher_id, ttl) in enumerate((("slow", 9.0), ("fast", 3.0), ("unanswered", 0.3)), 1):
+        core.message_received(signal(1, publisher_id=publisher_id, id=identifier(number), ttl=ttl, journal=False), 1.0)
+    told = [event.signal for event in events(core)]
+    core.respond_to(told[0], 1, None, now=1.0, sent=1.0)
+    core.work(1.0)
+    assert core.next_upkeep() == 4.0
+    # Whoever wants more often gets one at once.
+    core.respond_to(told[1], 1, None, now=2.0, sent=2.0)
+    assert ShowPresence(("a",)) in core.work(2.0)
+    assert core.next_upkeep() == 3.0
+
+
+@pytest.mark.parametrize("ttl", [0.0, 1e-9])
+def test_nobody_can_make_proofs_of_life_come_without_end(ttl):
+    core = Responder(presence_ttl=15.0)
+    core.comes(0.0)
+    core.message_received(signal(1, ttl=ttl, journal=False), 1.0)
+    core.respond_to(events(core)[0].signal, 1, None, now=1.0, sent=1.0)
+    core.work(1.0)
+    assert core.next_upkeep() > 1.03

@@ -49,7 +49,7 @@ class Feed:
         is_ended: whether the exporter has shut down since.
         is_introduced: whether it is known what to take of what was there before us. Until then all is held back.
         is_dormant: whether the exporter seemed gone when we came, and was not heard since.
-        ttl: seconds that the exporter wants proofs of life to be good for.
+        ttl: seconds that the exporter wants our proofs of life to be good for; None: it has no answer of ours.
         announcement: the initialization that was answered; None: none.
         beyond: id of the last entry that was read of a journal of which there is more; None: begin with the first page.
         retained: the initialization that is kept beside the journal, which may have lost it; None: it was taken.

@@ -203,17 +203,23 @@ class Following:
         feed.is_journaled = False
         return feed.without_journal()
 
-    def handed_out(self, signal: Signal, envelope: Envelope) -> None:
+    def handed_out(self, signal: Signal) -> None:
         """Take note of a signal that the user gets."""
         feed = self._feeds.get(signal.publisher_id)
         if feed is None:
             return
-        feed.ttl = envelope.ttl
         if signal.event == SHUTDOWN:
             feed.is_ended = True
             feed.announcement = None
         elif signal.event == INITIALIZATION:
             feed.is_ended = False
+
+    def answered(self, publisher_id: str, envelope: Envelope) -> bool:
+        """Take note of an answer. Return whether proofs of life have to come more often now."""
+        before, feed = self.shortest_ttl(), self._feeds.get(publisher_id)
+        if feed is not None:
+            feed.ttl = envelope.ttl
+        return self.shortest_ttl() < before
 
     def subscribed_to(self, publisher_id: str, announcement: Envelope) -> None:
         """Remember which initialization was answered."""
@@ -253,7 +259,7 @@ class Following:
 
     def shortest_ttl(self) -> float:
         """Return the shortest time that proofs of life are to be good for, of those we answer; infinite: none says."""
-        ttls = (feed.ttl for feed in self._feeds.values() if feed.announcement is not None and feed.ttl is not None)
+        ttls = (feed.ttl for feed in self._feeds.values() if feed.ttl is not None and not feed.is_ended)
         return max(SHORTEST_TTL, min(ttls, default=math.inf))
 
     def _add(self, name: str, feed: Feed) -> Feed:

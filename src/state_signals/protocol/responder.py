@@ -366,7 +366,7 @@ class ResponderProtocol:
         envelope = signal.envelope
         if envelope is not None:
             self._remember(self._received, envelope.id, now)
-            self._following.handed_out(signal, envelope)
+            self._following.handed_out(signal)
         if self._is_locked_out(signal):
             self.counters["filtered"] += 1
             return
@@ -391,9 +391,12 @@ class ResponderProtocol:
         self._answers.add(response, receipt, envelope, received_at)
         if envelope is None or state is not None:
             return
+        is_hurried = self._following.answered(response.publisher_id, envelope)
         if response.event == INITIALIZATION:
             self._following.subscribed_to(response.publisher_id, envelope)
-        if self._answers.ttl is not None and (self._beat_at == math.inf or response.event == INITIALIZATION):
+        if self._answers.ttl is not None and (
+            self._beat_at == math.inf or is_hurried or response.event == INITIALIZATION
+        ):
             # Who has just come to know us may want proofs of life more often than others do.
             self._beat_at = now
 
