@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from state_signals.exceptions import Closed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import Backoff, Core, Outage
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
@@ -21,6 +21,12 @@ _LAST_WAIT = 0.5
 
 _CANCEL_AGAIN = 0.1
 """Seconds after which a task that was cancelled, and goes on, is cancelled again."""
+
+_WORKS_AFTER = 1.0
+"""Seconds that a connection has to last before the next one is made as soon as it is lost."""
+
+_SHORTEST_TRY = 0.05
+"""Seconds that are left when something begins that is not urgent: cut short, it would cost a connection that works."""
 
 _SHORTEST_WAIT = 0.01
 """Seconds between two rounds of upkeep, at the least, unless somebody asks for one."""
@@ -76,6 +82,9 @@ class Link:
         self._outage = outage
         self._changed = changed
         self._backoff = Backoff()
+        # When it was made, and when to make the next one, at the earliest.
+        self._up_since = self._retry_at = -math.inf
+        self._under_way = 0
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_stopped = False
@@ -121,7 +130,8 @@ class Link:
 
     async def pump_alone(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
         """As `pump`, for who holds `sending`."""
-        while self.is_up and (remaining := until - time.monotonic()) > 0:
+        least = 0.0 if is_urgent else _SHORTEST_TRY
+        while self.is_up and (remaining := until - time.monotonic()) > least:
             request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
             if request is None or not await self._carry_out(request, min(TIMEOUT, remaining)):
                 return
@@ -135,22 +145,33 @@ class Link:
 
     async def ask(self, request: Any) -> bool:
         """Carry out a request beside those of `pump`. Return whether there was a reply, or a refusal."""
-        return await self._carry_out(request, TIMEOUT)
+        try:
+            self._answered(request, await self.perform(request))
+        except RequestRefused as refused:
+            self._refused(request, refused)
+        except TransportError:
+            return False
+        return True
 
     async def perform(self, request: Any) -> Any:
         """Carry out a request of which the core knows nothing, and return the reply. Raises as `perform`."""
         try:
             return await perform(self._transport, self._commands, request)
-        except ServerUnreachable as error:
+        except TransportError as error:
             self.lost(error)
             raise
 
     def lost(self, error: TransportError) -> None:
         """Take note that the connection is lost: it is made again in the background."""
         self.error = error
-        self._core.connection_lost()
+        self._lose_track()
         if self.is_up:
             self.is_up = False
+            # Wakes do not shorten it: else a server that takes connections and refuses all else would be stormed.
+            now = time.monotonic()
+            if now - self._up_since >= _WORKS_AFTER:
+                self._backoff.reset()
+            self._retry_at = now + self._backoff.next()
             self._outage.lost("commands", error)
         self.begin()
         self.wake()
@@ -169,14 +190,13 @@ class Link:
     async def _keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for. Return when to be called again."""
         try:
-            if self.is_up or await self._connect(TIMEOUT):
+            if self.is_up or (time.monotonic() >= self._retry_at and await self._connect(TIMEOUT)):
                 await self.pump()
         except Closed:
             return math.inf
         if not self.is_up:
-            return time.monotonic() + self._backoff.next()
+            return self._retry_at
         # Not before: one node of a Cluster may be there while the one with our keys is not.
-        self._backoff.reset()
         self._outage.restored("commands")
         return self._core.next_upkeep()
 
@@ -186,23 +206,40 @@ class Link:
             await self._transport.connect(timeout)
         except TransportError as error:
             self.error = error
+            self._retry_at = time.monotonic() + self._backoff.next()
             return False
-        self._core.connection_restored(time.monotonic())
+        self._up_since = time.monotonic()
+        self._core.connection_restored(self._up_since)
         self.is_up = True
         return True
 
     async def _carry_out(self, request: Any, timeout: float) -> bool:
+        self._under_way += 1
+        mine = self._under_way
         try:
             reply = await perform(self._transport, self._commands, request, timeout)
         except RequestRefused as refused:
-            self._core.request_refused(request, refused.refusal.kind, refused.refusal.text, time.monotonic())
-        except ServerUnreachable as error:
+            if mine == self._under_way:
+                self._refused(request, refused)
+        except TransportError as error:
             self.lost(error)
             return False
         except BaseException:
-            self._core.connection_lost()
+            self._lose_track()
             raise
         else:
-            self._core.reply_received(request, reply, time.monotonic())
-        self._changed()
+            if mine == self._under_way:
+                self._answered(request, reply)
         return True
+
+    def _answered(self, request: Any, reply: Any) -> None:
+        self._core.reply_received(request, reply, time.monotonic())
+        self._changed()
+
+    def _refused(self, request: Any, refused: RequestRefused) -> None:
+        self._core.request_refused(request, refused.refusal.kind, refused.refusal.text, time.monotonic())
+        self._changed()
+
+    def _lose_track(self) -> None:
+        self._under_way += 1
+        self._core.connection_lost()

@@ -51,8 +51,8 @@ class Listener:
         self._responses_lost = responses_lost
         self._log = log
         name = f"state-signals-{core.publisher_id}"
-        self._stream = Reader(f"{name}-stream", self._open_stream, self._collected, outage)
-        self._channel = Reader(f"{name}-channel", self._open_channel, self._heard, outage)
+        self._stream = Reader(f"{name}-stream", self._open_stream, self._collected, self._stream_refused, outage)
+        self._channel = Reader(f"{name}-channel", self._open_channel, self._heard, self._channel_refused, outage)
         self._readers: list[Reader[AsyncCollection] | Reader[AsyncInbox]] = []
 
     async def start(self, until: float) -> None:
@@ -69,8 +69,8 @@ class Listener:
             try:
                 await reader.wait_until_open(until)
             except ServerRefused as error:
-                self._readers.remove(reader)
-                if not self._readers:
+                if self._readers == [reader]:
+                    self._readers.clear()
                     raise
                 self._do_without(reader, error)
 
@@ -84,6 +84,7 @@ class Listener:
             await reader.stop()
 
     def _do_without(self, reader: Reader[AsyncCollection] | Reader[AsyncInbox], error: ServerRefused) -> None:
+        self._readers = [each for each in self._readers if each is not reader]
         if reader is self._stream:
             self._core.responses_refused()
         self._log(Degraded(_NO_STREAM if reader is self._stream else _NO_CHANNEL, str(error)))
@@ -102,6 +103,12 @@ class Listener:
 
     async def _open_channel(self) -> AsyncInbox:
         return await self._transport.subscribe([self._transport.keys.responses])
+
+    def _stream_refused(self, error: ServerRefused) -> None:
+        self._do_without(self._stream, error)
+
+    def _channel_refused(self, error: ServerRefused) -> None:
+        self._do_without(self._channel, error)
 
     def _collected(self, inbox: AsyncCollection, arrived: Sequence[bytes]) -> None:
         self._received(arrived, inbox.last)

@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from state_signals.asyncio.link import end
-from state_signals.exceptions import Closed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, TransportError
 from state_signals.outages import Backoff, Outage
 from state_signals.transport.base import AsyncInbox
 
 __all__ = ["Reader"]
+
+_WORKS_AFTER = 1.0
+"""Seconds that an inbox has to last before the next one is opened as soon as it is lost."""
 
 _AnyInbox = TypeVar("_AnyInbox", bound=AsyncInbox)
 
@@ -24,6 +27,7 @@ class Reader(Generic[_AnyInbox]):
         name: the task's name, and what the outage calls the connection.
         open_inbox: connects; called again after a connection was lost.
         deliver: called with the inbox and each batch that it has received.
+        refused: called when the server no longer allows it; the task ends then.
         outage: is told when the connection is lost and restored.
     """
 
@@ -32,14 +36,16 @@ class Reader(Generic[_AnyInbox]):
         name: str,
         open_inbox: Callable[[], Awaitable[_AnyInbox]],
         deliver: Callable[[_AnyInbox, Sequence[bytes]], None],
+        refused: Callable[[ServerRefused], None],
         outage: Outage,
     ) -> None:
         self.name = name
         self._open_inbox = open_inbox
         self._deliver = deliver
         self._outage = outage
+        self._refused = refused
         self._was_open = False
-        self._error: TransportError | None = None
+        self._error: TransportError | Closed | None = None
         self._decided = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -62,6 +68,7 @@ class Reader(Generic[_AnyInbox]):
         Raises:
             ServerRefused: if the server will not have it so; the task has ended then.
             ServerUnreachable: if it is not open at the time `until`.
+            Closed: if it was stopped before.
         """
         try:
             async with asyncio.timeout(max(0.0, min(until - time.monotonic(), 86_400.0))):
@@ -73,32 +80,54 @@ class Reader(Generic[_AnyInbox]):
 
     async def _work(self) -> None:
         backoff = Backoff()
-        while True:
-            try:
-                inbox = await self._open_inbox()
-            except Closed:
-                return
-            except TransportError as error:
-                self._error = error
-                if not self._was_open and not isinstance(error, ServerUnreachable):
-                    self._decided.set()
+        try:
+            while True:
+                if not await self._read_once(backoff):
                     return
-                self._outage.lost(self.name, error)
                 await asyncio.sleep(backoff.next())
-                continue
-            backoff.reset()
-            self._outage.restored(self.name)
-            self._was_open = True
-            self._decided.set()
-            await self._read(inbox)
+        finally:
+            if not self._decided.is_set():
+                # Whoever waits for that need not wait any more.
+                self._error = Closed("it was closed in the meantime; make a new one")
+                self._decided.set()
 
-    async def _read(self, inbox: _AnyInbox) -> None:
+    async def _read_once(self, backoff: Backoff) -> bool:
+        """Open the inbox, and read until it is lost. Return whether to try again."""
+        try:
+            inbox = await self._open_inbox()
+        except Closed:
+            return False
+        except TransportError as error:
+            return self._failed(error)
+        self._outage.restored(self.name)
+        self._was_open = True
+        self._decided.set()
+        return await self._read(inbox, backoff)
+
+    def _failed(self, error: TransportError) -> bool:
+        """Take note that it cannot be opened. Return whether to try again."""
+        self._error = error
+        if not self._was_open and not isinstance(error, ServerUnreachable):
+            self._decided.set()
+            return False
+        self._outage.lost(self.name, error)
+        return True
+
+    async def _read(self, inbox: _AnyInbox, backoff: Backoff) -> bool:
+        began = time.monotonic()
         try:
             while True:
                 arrived = await inbox.receive()
                 if arrived:
+                    backoff.reset()
                     self._deliver(inbox, arrived)
+        except ServerRefused as error:
+            self._refused(error)
+            return False
         except TransportError as error:
             self._outage.lost(self.name, error)
+            if time.monotonic() - began >= _WORKS_AFTER:
+                backoff.reset()
+            return True
         finally:
             await inbox.close()

@@ -22,12 +22,13 @@ _ROOM = 32
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """An answer, and until when somebody waits for it."""
+    """An answer, until when somebody waits for it, and how it is sent; without bytes, it is encoded then."""
 
     response: Response
     receipt: Receipt | None
     reply: str | None
     awaited_until: float
+    data: bytes = b""
 
 
 class Answers:
@@ -60,9 +61,13 @@ class Answers:
         if response.event == INITIALIZATION:
             wait = math.inf
         given = _Given(response, receipt, envelope.reply if envelope else None, received_at + wait)
-        if len(self._encoded(given)) > self._limits.max_payload - _ROOM:
+        data = self._encoded(given)
+        if len(data) > self._limits.max_payload - _ROOM:
             # It must not become too large when it is sent again.
             self._encoded(_again(given))
+        if response.event != INITIALIZATION:
+            # Until a subscription goes out, it may turn out that there are no proofs of life.
+            given = replace(given, data=data)
         self._queue.insert(self._place_for(given), given)
         self._forget_oldest()
         if receipt is not None and receipt.state is None:
@@ -76,11 +81,12 @@ class Answers:
         if not self._queue:
             return None
         self._attempted = self._queue[0]
-        return Answer(self._encoded(self._attempted), self._attempted.reply)
+        return Answer(self._attempted.data or self._encoded(self._attempted), self._attempted.reply)
 
     def sent(self) -> None:
-        """Take note that the server has the first answer, or will not have it."""
-        self._queue.popleft()
+        """Take note that the server has the answer under way, or will not have it."""
+        if self._queue and self._queue[0] is self._attempted:
+            self._queue.popleft()
         self._attempted = None
 
     def was_given(self, signal_id: str) -> bool:
@@ -134,7 +140,7 @@ class Answers:
 
 
 def _again(given: _Given) -> _Given:
-    return given if given.receipt is None else replace(given, receipt=replace(given.receipt, again=True))
+    return given if given.receipt is None else replace(given, receipt=replace(given.receipt, again=True), data=b"")
 
 
 def _answers(given: _Given, signal_id: str) -> bool:

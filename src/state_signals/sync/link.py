@@ -8,13 +8,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from state_signals.exceptions import Closed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import Backoff, Core, Outage
 from state_signals.sync.workers import Guard, Upkeep
 from state_signals.transport.base import TIMEOUT, Transport
 from state_signals.transport.commands import Commands, RequestRefused
 
 __all__ = ["Link", "perform"]
+
+_WORKS_AFTER = 1.0
+"""Seconds that a connection has to last before the next one is made as soon as it is lost."""
+
+_SHORTEST_TRY = 0.05
+"""Seconds that are left when something begins that is not urgent: cut short, it would cost a connection that works."""
 
 
 def perform(transport: Transport, commands: Commands, request: Any, timeout: float = TIMEOUT) -> Any:
@@ -75,6 +81,8 @@ class Link(Upkeep):
         self._outage = outage
         self._changed = changed
         self._backoff = Backoff()
+        # When it was made, and when to make the next one, at the earliest.
+        self._up_since = self._retry_at = -math.inf
         self._has_begun = threading.Lock()
         self._under_way = 0
         self._is_under_way = False
@@ -100,7 +108,8 @@ class Link(Upkeep):
             if self._is_under_way:
                 # A signal handler has interrupted ourselves: nobody knows how far that went.
                 self._lose_track()
-            while self.is_up and (remaining := until - time.monotonic()) > 0:
+            least = 0.0 if is_urgent else _SHORTEST_TRY
+            while self.is_up and (remaining := until - time.monotonic()) > least:
                 with self._lock:
                     request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
                 if request is None or not self._carry_out(request, min(TIMEOUT, remaining)):
@@ -121,7 +130,7 @@ class Link(Upkeep):
             self._answered(request, self.perform(request))
         except RequestRefused as refused:
             self._refused(request, refused)
-        except ServerUnreachable:
+        except TransportError:
             return False
         return True
 
@@ -129,7 +138,7 @@ class Link(Upkeep):
         """Carry out a request of which the core knows nothing, and return the reply. Raises as `perform`."""
         try:
             return perform(self._transport, self._commands, request)
-        except ServerUnreachable as error:
+        except TransportError as error:
             self.lost(error)
             raise
 
@@ -139,6 +148,11 @@ class Link(Upkeep):
         self._lose_track()
         if self.is_up:
             self.is_up = False
+            # Wakes do not shorten it: else a server that takes connections and refuses all else would be stormed.
+            now = time.monotonic()
+            if now - self._up_since >= _WORKS_AFTER:
+                self._backoff.reset()
+            self._retry_at = now + self._backoff.next()
             if not self.is_stopping:
                 self._outage.lost("commands", error)
         self.begin()
@@ -147,14 +161,13 @@ class Link(Upkeep):
     def keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for."""
         try:
-            if self.is_up or self._connect(TIMEOUT):
+            if self.is_up or (time.monotonic() >= self._retry_at and self._connect(TIMEOUT)):
                 self.pump()
         except Closed:
             return math.inf
         if not self.is_up:
-            return time.monotonic() + self._backoff.next()
+            return self._retry_at
         # Not before: one node of a Cluster may be there while the one with our keys is not.
-        self._backoff.reset()
         self._outage.restored("commands")
         with self._lock:
             return self._core.next_upkeep()
@@ -165,9 +178,11 @@ class Link(Upkeep):
             self._transport.connect(timeout)
         except TransportError as error:
             self.error = error
+            self._retry_at = time.monotonic() + self._backoff.next()
             return False
+        self._up_since = time.monotonic()
         with self._lock:
-            self._core.connection_restored(time.monotonic())
+            self._core.connection_restored(self._up_since)
         self.is_up = True
         return True
 
@@ -180,7 +195,7 @@ class Link(Upkeep):
         except RequestRefused as refused:
             if mine == self._under_way:
                 self._refused(request, refused)
-        except ServerUnreachable as error:
+        except TransportError as error:
             self.lost(error)
             return False
         except BaseException:

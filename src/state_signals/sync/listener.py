@@ -55,8 +55,8 @@ class Listener:
         self._responses_lost = responses_lost
         self._log = log
         name = f"state-signals-{core.publisher_id}"
-        self._stream = Reader(f"{name}-stream", self._open_stream, self._collected, outage)
-        self._channel = Reader(f"{name}-channel", self._open_channel, self._heard, outage)
+        self._stream = Reader(f"{name}-stream", self._open_stream, self._collected, self._stream_refused, outage)
+        self._channel = Reader(f"{name}-channel", self._open_channel, self._heard, self._channel_refused, outage)
         self._readers: list[Reader[Collection] | Reader[Inbox]] = []
 
     def start(self, until: float) -> None:
@@ -73,8 +73,8 @@ class Listener:
             try:
                 reader.wait_until_open(until)
             except ServerRefused as error:
-                self._readers.remove(reader)
-                if not self._readers:
+                if self._readers == [reader]:
+                    self._readers.clear()
                     raise
                 self._do_without(reader, error)
 
@@ -88,6 +88,7 @@ class Listener:
             reader.stop(waits=waits)
 
     def _do_without(self, reader: Reader[Collection] | Reader[Inbox], error: ServerRefused) -> None:
+        self._readers = [each for each in self._readers if each is not reader]
         if reader is self._stream:
             with self._lock:
                 self._core.responses_refused()
@@ -109,6 +110,12 @@ class Listener:
 
     def _open_channel(self) -> Inbox:
         return self._transport.subscribe([self._transport.keys.responses])
+
+    def _stream_refused(self, error: ServerRefused) -> None:
+        self._do_without(self._stream, error)
+
+    def _channel_refused(self, error: ServerRefused) -> None:
+        self._do_without(self._channel, error)
 
     def _collected(self, inbox: Collection, arrived: Sequence[bytes]) -> None:
         self._received(arrived, inbox.last)

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from state_signals.exceptions import Closed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, TransportError
 from state_signals.outages import Backoff, Outage
 from state_signals.sync.workers import Worker
 from state_signals.transport.base import Inbox
 
 __all__ = ["Reader"]
+
+_WORKS_AFTER = 1.0
+"""Seconds that an inbox has to last before the next one is opened as soon as it is lost."""
 
 _AnyInbox = TypeVar("_AnyInbox", bound=Inbox)
 
@@ -24,6 +27,7 @@ class Reader(Worker, Generic[_AnyInbox]):
         name: the thread's name, and what the outage calls the connection.
         open_inbox: connects; called in this thread, also again after a connection was lost.
         deliver: called in this thread with the inbox and each batch that it has received.
+        refused: called in this thread, which ends then, when the server no longer allows it.
         outage: is told when the connection is lost and restored.
     """
 
@@ -32,6 +36,7 @@ class Reader(Worker, Generic[_AnyInbox]):
         name: str,
         open_inbox: Callable[[], _AnyInbox],
         deliver: Callable[[_AnyInbox, Sequence[bytes]], None],
+        refused: Callable[[ServerRefused], None],
         outage: Outage,
     ) -> None:
         super().__init__(name)
@@ -39,8 +44,9 @@ class Reader(Worker, Generic[_AnyInbox]):
         self._deliver = deliver
         self._outage = outage
         self._inbox: _AnyInbox | None = None
+        self._refused = refused
         self._was_open = False
-        self._opened: queue.SimpleQueue[TransportError | None] = queue.SimpleQueue()
+        self._opened: queue.SimpleQueue[TransportError | Closed | None] = queue.SimpleQueue()
 
     def wait_until_open(self, until: float) -> None:
         """Wait until the inbox is open for the first time.
@@ -48,8 +54,9 @@ class Reader(Worker, Generic[_AnyInbox]):
         Raises:
             ServerRefused: if the server will not have it so; the thread has ended then.
             ServerUnreachable: if it is not open at the time `until`.
+            Closed: if it was stopped before.
         """
-        error: TransportError | None = None
+        error: TransportError | Closed | None = None
         while True:
             try:
                 error = self._opened.get(timeout=max(0.0, min(until - time.monotonic(), 86_400.0)))
@@ -70,39 +77,59 @@ class Reader(Worker, Generic[_AnyInbox]):
     def work(self) -> None:
         """Read, and connect again, until told to stop."""
         backoff = Backoff()
-        while not self.is_stopping:
-            try:
-                self._inbox = inbox = self._open_inbox()
-            except Closed:
-                return
-            except TransportError as error:
-                if self.is_stopping or not self._failed(error):
+        try:
+            while not self.is_stopping:
+                if not self._read_once(backoff):
                     return
                 self.pause(backoff.next())
-                continue
-            backoff.reset()
-            self._outage.restored(self.name)
+        finally:
+            if not self._was_open:
+                # Whoever waits for that need not wait any more.
+                self._opened.put(Closed("it was closed in the meantime; make a new one"))
+
+    def _read_once(self, backoff: Backoff) -> bool:
+        """Open the inbox, and read until it is lost. Return whether to try again."""
+        try:
+            self._inbox = inbox = self._open_inbox()
+        except Closed:
+            return False
+        except TransportError as error:
+            return not self.is_stopping and self._failed(error)
+        self._outage.restored(self.name)
+        if not self._was_open:
             self._was_open = True
             self._opened.put(None)
-            self._read(inbox)
+        return self._read(inbox, backoff)
 
     def _failed(self, error: TransportError) -> bool:
         """Take note that it cannot be opened. Return whether to try again."""
-        self._opened.put(error)
-        if not self._was_open and not isinstance(error, ServerUnreachable):
-            return False
+        if not self._was_open:
+            self._opened.put(error)
+            if not isinstance(error, ServerUnreachable):
+                return False
         self._outage.lost(self.name, error)
         return True
 
-    def _read(self, inbox: _AnyInbox) -> None:
+    def _read(self, inbox: _AnyInbox, backoff: Backoff) -> bool:
+        began = time.monotonic()
         try:
             while not self.is_stopping:
                 arrived = inbox.receive(None)
                 if arrived:
+                    backoff.reset()
                     self._deliver(inbox, arrived)
+        except ServerRefused as error:
+            if not self.is_stopping:
+                self._refused(error)
+            return False
         except TransportError as error:
             if not self.is_stopping:
                 self._outage.lost(self.name, error)
+            if time.monotonic() - began >= _WORKS_AFTER:
+                backoff.reset()
+            return not self.is_stopping
+        else:
+            return False
         finally:
             self._inbox = None
             inbox.close()

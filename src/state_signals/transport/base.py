@@ -74,6 +74,7 @@ class Inbox(Protocol):
 
         Raises:
             ServerUnreachable: once the connection is lost; what follows is `close()`, and another inbox.
+            ServerRefused: once the server does not allow it any more.
         """
 
     def wake(self) -> None:

@@ -100,7 +100,7 @@ class ClusterTransport(BaseTransport):
     def _collect(self, key: str, after: bytes, deadline: Deadline) -> Collection:
         node = self._owner(key, deadline)
         with self._watched(node):
-            return self._collection(self._dial(node, deadline), key, after, self._lost(node))
+            return self._collection(self._dial(node, deadline), key, after, deadline, self._lost(node))
 
     def _check_held(self) -> None:
         """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""

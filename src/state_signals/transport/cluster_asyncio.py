@@ -91,7 +91,9 @@ class AsyncClusterTransport(BaseTransport):
         until = time.monotonic() + seconds
         node = await self._owner(key, until)
         with self._watched(node):
-            return self._collection(await self._dial(node, until - time.monotonic()), key, after, self._lost(node))
+            left = until - time.monotonic()
+            async with deadline(left):
+                return await self._collection(await self._dial(node, left), key, after, self._lost(node))
 
     def _check_held(self) -> None:
         """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""

@@ -28,6 +28,10 @@ from state_signals.transport.settings import server_address
 __all__ = ["BaseTransport", "Collection", "Commands", "RedisTransport", "Subscription"]
 
 
+_PATIENCE = 0.5
+"""Seconds that closing waits for whoever uses the connection, which was cut."""
+
+
 class Commands:
     """A connection for commands, one batch at a time.
 
@@ -115,8 +119,9 @@ class Commands:
         """
         self._is_closed, self._is_kept = True, False
         cut()
-        self._lock.acquire()
-        self._drop()
+        # Not for ever: who has it, and looks a name up, say, gives the connection back when that is done.
+        if self._lock.acquire(timeout=_PATIENCE):
+            self._drop()
 
     def _drop(self) -> None:
         try:
@@ -248,7 +253,10 @@ class Subscription(_Inbox):
 class Collection(_Inbox):
     """What is appended to a stream."""
 
-    def follow(self, key: str, after: bytes) -> None:
+    def follow(self, key: str, after: bytes, deadline: Deadline) -> None:
+        # Whether that is allowed has to be known before anybody is asked to answer there.
+        (reply,) = self._line.exchange(replies.look_for_entries(key, after), 1, deadline)
+        replies.check_passing(reply)
         self._key = key
         self.last = after
         self._is_asked = False
@@ -326,9 +334,15 @@ class BaseTransport(ABC):
             raise
         return inbox
 
-    def _collection(self, line: Line, key: str, after: bytes, lost: Callable[[Exception], None]) -> Collection:
+    def _collection(
+        self, line: Line, key: str, after: bytes, deadline: Deadline, lost: Callable[[Exception], None]
+    ) -> Collection:
         inbox = Collection(line, self.address, lost)
-        inbox.follow(key, after)
+        try:
+            inbox.follow(key, after, deadline)
+        except BaseException:
+            inbox.close()
+            raise
         return inbox
 
 
@@ -369,7 +383,7 @@ class RedisTransport(BaseTransport):
         return self._subscription(self._dialer.dial(deadline), channels, deadline, _nobody)
 
     def _collect(self, key: str, after: bytes, deadline: Deadline) -> Collection:
-        return self._collection(self._dialer.dial(deadline), key, after, _nobody)
+        return self._collection(self._dialer.dial(deadline), key, after, deadline, _nobody)
 
 
 def _nobody(error: Exception) -> None:

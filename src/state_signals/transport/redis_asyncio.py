@@ -213,8 +213,11 @@ class Subscription(_Inbox):
 class Collection(_Inbox):
     """What is appended to a stream."""
 
-    def follow(self, key: str, after: bytes) -> None:
+    async def follow(self, key: str, after: bytes) -> None:
         """Read a stream after the entry with an id."""
+        # Whether that is allowed has to be known before anybody is asked to answer there.
+        (reply,) = await self._line.exchange(replies.look_for_entries(key, after), 1)
+        replies.check_passing(reply)
         self._key = key
         self.last = after
         self._is_asked = False
@@ -294,9 +297,13 @@ class BaseTransport(ABC):
             raise
         return inbox
 
-    def _collection(self, line: Line, key: str, after: bytes, lost: Callable[[Exception], None]) -> Collection:
+    async def _collection(self, line: Line, key: str, after: bytes, lost: Callable[[Exception], None]) -> Collection:
         inbox = Collection(line, self.address, lost)
-        inbox.follow(key, after)
+        try:
+            await inbox.follow(key, after)
+        except BaseException:
+            await inbox.close()
+            raise
         return inbox
 
 
@@ -333,7 +340,8 @@ class AsyncRedisTransport(BaseTransport):
             return await self._subscription(await self._dialer.dial(seconds), channels, _nobody)
 
     async def _collect(self, key: str, after: bytes, seconds: float) -> Collection:
-        return self._collection(await self._dialer.dial(seconds), key, after, _nobody)
+        async with deadline(seconds):
+            return await self._collection(await self._dialer.dial(seconds), key, after, _nobody)
 
 
 def _nobody(error: Exception) -> None:

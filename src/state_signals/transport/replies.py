@@ -26,6 +26,7 @@ __all__ = [
     "check_refusal",
     "confirmed",
     "entries",
+    "look_for_entries",
     "outcomes",
     "pack",
     "packed",
@@ -91,9 +92,11 @@ def check(reply: Any) -> None:
 
 
 def check_passing(reply: Any) -> None:
-    """Raise a reply that is an error as Passing, whatever it is."""
+    """Raise a reply that is an error as Passing, whatever it is but a missing permission."""
     if isinstance(reply, hiredis.ReplyError):
         refusal = _refusal(reply)
+        if refusal.kind == "NOPERM":
+            check_refusal(refusal)
         raise Passing(refusal.kind, refusal.text)
 
 
@@ -117,6 +120,11 @@ def what(batch: Batch) -> str:
 def wait_for_entries(key: str, after: bytes) -> bytes:
     """Return the command, packed, that waits `IDLE` seconds for entries after the one with the id `after`."""
     return pack(("XREAD", "COUNT", _ENTRIES_AT_ONCE, "BLOCK", int(base.IDLE * 1000), "STREAMS", key, after))
+
+
+def look_for_entries(key: str, after: bytes) -> bytes:
+    """Return the command, packed, that tells at once whether `wait_for_entries` works."""
+    return pack(("XREAD", "COUNT", 1, "STREAMS", key, after))
 
 
 def entries(reply: Any) -> list[Any]:
