@@ -422,7 +422,7 @@ class SignalExporter(ExporterEndpoint):
         except BaseException as error:
             # Whoever has started is to stop. What went wrong is not to be covered by what goes wrong now, and whoever
             # interrupts does not want to wait.
-            with suppress(TransportError):
+            with suppress(TransportError, Closed, PublisherIdInUse):
                 await publish("stop", wait=isinstance(error, Exception))
             raise
         stopped = await publish("stop")

@@ -276,7 +276,7 @@ class SignalResponder(ResponderEndpoint):
             # Somebody has closed it in between: then listen() just ends.
             if not self._stopping:
                 raise
-            return True
+            return False
 
     async def _receive(self) -> None:
         arrived: Sequence[bytes] = ()
@@ -349,6 +349,9 @@ class SignalResponder(ResponderEndpoint):
             # Somebody has closed it in between: then run() just ends.
             if not self._closed:
                 raise
+        except ServerRefused as error:
+            # The next answer may get through: a server that is full does not stay so.
+            self.logger.warning("the answer to %r of %r is lost: %s", signal.event, signal.publisher_id, error)
 
     async def _answer(self, signal: Signal, ras: int, message: str | None) -> None:
         try:

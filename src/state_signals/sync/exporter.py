@@ -415,7 +415,7 @@ class SignalExporter(ExporterEndpoint):
         except BaseException as error:
             # Whoever has started is to stop. What went wrong is not to be covered by what goes wrong now, and whoever
             # interrupts does not want to wait.
-            with suppress(TransportError):
+            with suppress(TransportError, Closed, PublisherIdInUse):
                 publish("stop", wait=isinstance(error, Exception))
             raise
         stopped = publish("stop")

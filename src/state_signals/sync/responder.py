@@ -285,7 +285,7 @@ class SignalResponder(ResponderEndpoint):
             # Somebody has closed it in between: then listen() just ends.
             if not self._stopping:
                 raise
-            return True
+            return False
 
     def _receive(self) -> None:
         with self._reading:
@@ -359,6 +359,9 @@ class SignalResponder(ResponderEndpoint):
             # Somebody has closed it in between: then run() just ends.
             if not self._closed:
                 raise
+        except ServerRefused as error:
+            # The next answer may get through: a server that is full does not stay so.
+            self.logger.warning("the answer to %r of %r is lost: %s", signal.event, signal.publisher_id, error)
 
     def _answer(self, signal: Signal, ras: int, message: str | None) -> None:
         try:
