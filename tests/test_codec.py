@@ -57,7 +57,7 @@ durations = st.floats(min_value=0.0, allow_nan=False, allow_infinity=False)
 envelopes = st.builds(
     Envelope,
     id=signal_ids,
-    seq=st.integers(min_value=1),
+    seq=st.integers(min_value=1, max_value=2**63 - 1),
     sent=times,
     reply=st.none() | names,
     wait=st.none() | st.floats(min_value=0.0, allow_nan=False),

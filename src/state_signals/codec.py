@@ -81,6 +81,7 @@ class _WireEnvelope(msgspec.Struct):
     empty: bool = False
 
 
+_signal_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _response_decoder = msgspec.json.Decoder(WireResponse)
 _LONGEST_SEQ = 2**63 - 1
 _SIGNAL_ID = re.compile(r"[0-9a-f]{32}")
@@ -104,7 +105,7 @@ def encode_signal(signal: Signal, envelope: Envelope | None = None, *, limits: L
     if envelope is not None:
         extension = _extension(envelope, is_empty=signal.metadata == {})
         payload["metadata"] = {**(signal.metadata or {}), ENVELOPE_KEY: extension}
-    return _encode(payload, "signal", "metadata", limits)
+    return _encode(payload, "metadata", limits)
 
 
 def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Signal:
@@ -149,7 +150,13 @@ def encode_response(response: Response, receipt: Receipt | None = None, *, limit
             payload["ttl"] = receipt.ttl
         if receipt.again:
             payload["again"] = True
-    return _encode(payload, "response", "message", limits)
+    try:
+        data = msgspec.json.encode(payload)
+    except (ValueError, OverflowError):
+        # What is no valid Unicode goes out escaped, as 1.0.1 sends it; large numbers go out as they are.
+        data = json.dumps(payload, separators=(",", ":")).encode()
+    _check_size(data, "response", limits)
+    return data
 
 
 def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> WireResponse:
@@ -222,9 +229,9 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
     )
 
 
-def _encode(payload: dict[str, Any], what: str, part: str, limits: Limits) -> bytes:
+def _encode(payload: dict[str, Any], part: str, limits: Limits) -> bytes:
     try:
-        text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
+        text = _signal_encoder.encode(payload)
         # What is no valid Unicode (file names, output of commands) goes out escaped, as 1.0.1 sends it.
         data = (text if is_unicode(text) else json.dumps(payload, separators=(",", ":"))).encode()
     except RecursionError:
@@ -234,14 +241,18 @@ def _encode(payload: dict[str, Any], what: str, part: str, limits: Limits) -> by
     except TypeError as error:
         where = next(_not_json(payload.get(part), part, limits.max_depth), part)
         raise InvalidType(f"{where} cannot be sent as JSON: {error}") from None
+    _check_size(data, "signal", limits)
+    if _depth_exceeds(data, limits.max_depth):
+        raise MessageTooLarge(f"{part} is nested too deep; the limit is {limits.max_depth} levels")
+    return data
+
+
+def _check_size(data: bytes, what: str, limits: Limits) -> None:
     if len(data) > limits.max_payload:
         raise MessageTooLarge(
             f"the {what} is {len(data)} bytes; the limit is {limits.max_payload}. "
             f"Store large data elsewhere and send its place."
         )
-    if _depth_exceeds(data, limits.max_depth):
-        raise MessageTooLarge(f"{part} is nested too deep; the limit is {limits.max_depth} levels")
-    return data
 
 
 def _not_json(value: Any, path: str, depth: int) -> Iterator[str]:

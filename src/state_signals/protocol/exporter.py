@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import uuid
+import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -77,7 +77,7 @@ class ExporterProtocol:
         presence_ttl: float | None = None,
         resumes: bool = False,
         limits: Limits = DEFAULT_LIMITS,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     ) -> None:
         self.legal_events: list[str] | None = None
         self.tag: str | None = None

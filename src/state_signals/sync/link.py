@@ -110,6 +110,9 @@ class Link(Upkeep):
                 self._lose_track()
             least = 0.0 if is_urgent else _SHORTEST_TRY
             while self.is_up and (remaining := until - time.monotonic()) > least:
+                if self.is_stopping:
+                    # A signal handler has closed what it interrupted.
+                    raise Closed("it was closed in the meantime; make a new one")
                 with self._lock:
                     request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
                 if request is None or not self._carry_out(request, min(TIMEOUT, remaining)):
