@@ -105,7 +105,10 @@ def encode_signal(signal: Signal, envelope: Envelope | None = None, *, limits: L
     if envelope is not None:
         extension = _extension(envelope, is_empty=signal.metadata == {})
         payload["metadata"] = {**(signal.metadata or {}), ENVELOPE_KEY: extension}
-    return _encode(payload, "metadata", limits)
+    if signal.metadata:
+        # It goes out as it is, whatever 1.0.1 takes.
+        return _encode(payload, "metadata", limits)
+    return _encode_flat(payload, "signal", limits)
 
 
 def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Signal:
@@ -150,13 +153,7 @@ def encode_response(response: Response, receipt: Receipt | None = None, *, limit
             payload["ttl"] = receipt.ttl
         if receipt.again:
             payload["again"] = True
-    try:
-        data = msgspec.json.encode(payload)
-    except (ValueError, OverflowError):
-        # What is no valid Unicode goes out escaped, as 1.0.1 sends it; large numbers go out as they are.
-        data = json.dumps(payload, separators=(",", ":")).encode()
-    _check_size(data, "response", limits)
-    return data
+    return _encode_flat(payload, "response", limits)
 
 
 def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> WireResponse:
@@ -188,18 +185,22 @@ def _check_received_name(what: str, value: str, limits: Limits) -> None:
 
 def _extension(envelope: Envelope, *, is_empty: bool) -> dict[str, Any]:
     """Return the envelope as it goes out: without what is as usual."""
-    wait = None if envelope.wait is not None and math.isinf(envelope.wait) else envelope.wait
-    usual_or_not: dict[str, tuple[bool, Any]] = {
-        "reply": (envelope.reply is None, envelope.reply),
-        "wait": (envelope.wait is None, wait),
-        "ttl": (envelope.ttl is None, envelope.ttl),
-        "journal": (envelope.journal, False),
-        "again": (not envelope.again, True),
-        "redelivered": (not envelope.redelivered, True),
-        "empty": (not is_empty, True),
-    }
-    always = {"v": PROTOCOL_VERSION, "id": envelope.id, "seq": envelope.seq, "sent": envelope.sent}
-    return always | {name: value for name, (is_usual, value) in usual_or_not.items() if not is_usual}
+    found: dict[str, Any] = {"v": PROTOCOL_VERSION, "id": envelope.id, "seq": envelope.seq, "sent": envelope.sent}
+    if envelope.reply is not None:
+        found["reply"] = envelope.reply
+    if envelope.wait is not None:
+        found["wait"] = None if math.isinf(envelope.wait) else envelope.wait
+    if envelope.ttl is not None:
+        found["ttl"] = envelope.ttl
+    if not envelope.journal:
+        found["journal"] = False
+    if envelope.again:
+        found["again"] = True
+    if envelope.redelivered:
+        found["redelivered"] = True
+    if is_empty:
+        found["empty"] = True
+    return found
 
 
 def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
@@ -227,6 +228,17 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
         again=wire.again,
         redelivered=wire.redelivered,
     )
+
+
+def _encode_flat(payload: dict[str, Any], what: str, limits: Limits) -> bytes:
+    """Return the bytes of what has nothing of a user's but texts and numbers."""
+    try:
+        data = msgspec.json.encode(payload)
+    except (ValueError, OverflowError):
+        # What is no valid Unicode goes out escaped, as 1.0.1 sends it; large numbers go out as they are.
+        data = json.dumps(payload, separators=(",", ":")).encode()
+    _check_size(data, what, limits)
+    return data
 
 
 def _encode(payload: dict[str, Any], part: str, limits: Limits) -> bytes:

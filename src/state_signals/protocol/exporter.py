@@ -462,6 +462,7 @@ class ExporterProtocol:
             metadata,
             wait=wait,
             sent=sent,
+            seq=self._server.outgoing.head + len(self._server.outgoing) + 1,
             presence=self._presence,
             is_journaled=self._server.is_journaled,
         )

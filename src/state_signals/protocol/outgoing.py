@@ -56,7 +56,9 @@ class Publication:
 
     def encode(self, seq: int, limits: Limits, *, redelivered: bool = False) -> Entry:
         """Return the signal at a position."""
-        envelope = None if self.envelope is None else replace(self.envelope, seq=seq, redelivered=redelivered)
+        envelope = self.envelope
+        if envelope is not None and (envelope.seq != seq or redelivered):
+            envelope = replace(envelope, seq=seq, redelivered=redelivered)
         return Entry(seq, encode_signal(self.signal, envelope, limits=limits))
 
     def check_room(self, limits: Limits) -> None:

@@ -43,6 +43,7 @@ class Speech:
         *,
         wait: float | None,
         sent: float,
+        seq: int,
         presence: Presence,
         is_journaled: bool,
     ) -> Publication:
@@ -64,7 +65,7 @@ class Speech:
         envelope = None
         if not self.strict_v1:
             envelope = Envelope(
-                id=signal_id, seq=1, sent=sent, reply=self.reply, wait=wait, ttl=presence.ttl, journal=is_journaled
+                id=signal_id, seq=seq, sent=sent, reply=self.reply, wait=wait, ttl=presence.ttl, journal=is_journaled
             )
         return Publication(signal, envelope, signal_id)
 
