@@ -240,10 +240,11 @@ class ExporterEndpoint(Endpoint):
         """Return the seconds within which it is known whose a `publisher_id` is, if the server reacts."""
         return self._core.claim_ttl + (CLAIM_TIMEOUT if self._conn_timeout is None else self._conn_timeout)
 
-    def _until(self, timeout: object) -> float:
+    def _until(self, timeout: object, began: float | None = None) -> float:
         """Return when a call with this timeout has to end, its signal being sent; infinite: never."""
         limit = seconds("timeout", timeout)
-        return math.inf if limit is None else time.monotonic() + max(limit, TIME_TO_SEND)
+        now = time.monotonic() if began is None else began
+        return math.inf if limit is None else now + max(limit, TIME_TO_SEND)
 
     def _raise_for(self, news: object, why: TransportError | None) -> None:
         """Raise what ends a wait without the result that is waited for."""

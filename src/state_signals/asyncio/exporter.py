@@ -259,7 +259,8 @@ class SignalExporter(ExporterEndpoint):
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
             TransportError: if it could not be announced within `conn_timeout` seconds, or the server refuses.
         """
-        await self._initialize(legal_events, tag, expected_resps, timeout=self._conn_timeout)
+        await self.connect()
+        await self._initialize(legal_events, tag, expected_resps, time.monotonic(), timeout=self._conn_timeout)
 
     async def initialize_and_wait(
         self,
@@ -288,12 +289,19 @@ class SignalExporter(ExporterEndpoint):
             TransportError: if the server cannot be used.
         """
         await self.connect()
-        until = self._until(timeout)
-        async with self._subscribing:
+        began = time.monotonic()
+        until = self._until(timeout, began)
+        async with self._held(self._subscribing, until):
             waiter = self._waiters.add(SUBSCRIPTION)
             try:
                 await self._initialize(
-                    legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
+                    legal_events,
+                    tag,
+                    expected_resps,
+                    began,
+                    await_count=await_sub_count,
+                    timeout=timeout,
+                    periodic=periodic,
                 )
                 return 0 if (await self._wait(waiter, SubscriptionCompleted, until)).enough else 1
             finally:
@@ -504,18 +512,23 @@ class SignalExporter(ExporterEndpoint):
             await self._start_listening(until)
 
     async def _initialize(
-        self, legal_events: list[str], tag: str | None, expected_resps: list[str] | None, **waiting: Any
+        self,
+        legal_events: list[str],
+        tag: str | None,
+        expected_resps: list[str] | None,
+        began: float,
+        **waiting: Any,
     ) -> None:
-        await self.connect()
-        until = self._until(waiting["timeout"])
+        self._check_usable()
+        until = self._until(waiting["timeout"], began)
         # Nothing is sent before we listen: an answer might come before that.
-        async with self._link.sending:
+        async with self._held(self._link.sending, until):
             before = self._core.state
             announcement = self._core.initialize(
                 legal_events,
                 tag=tag,
                 expected=() if expected_resps is None else expected_resps,
-                now=time.monotonic(),
+                now=began,
                 sent=time.time(),
                 **waiting,
             )
@@ -533,6 +546,19 @@ class SignalExporter(ExporterEndpoint):
             raise
         finally:
             self._forget(announcement)
+
+    @asynccontextmanager
+    async def _held(self, lock: asyncio.Lock, until: float) -> AsyncGenerator[None]:
+        """Hold a lock, which whoever waits for the server may have; raise if that is not possible until then."""
+        try:
+            async with asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic())):
+                await lock.acquire()
+        except TimeoutError:
+            raise self._unreachable("it did not work out in time", self._link.error) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _take_back(self, before: ExporterState, announcement: str) -> None:
         self._core.initialization_failed(before, announcement)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,9 @@ def called_on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        _stops.remove(stop)
+        # In a process that was forked meanwhile, it is gone already.
+        if stop in _stops:
+            _stops.remove(stop)
         if not _stops:
             loop.remove_signal_handler(signal.SIGTERM)
             # One of asyncio's own does nothing without the loop's, which is gone.
@@ -43,3 +46,16 @@ def called_on_sigterm(stop: Callable[[], None]) -> Iterator[None]:
 def _stop_all() -> None:
     for stop in tuple(_stops):
         stop()
+
+
+def _forget() -> None:
+    """End upon SIGTERM as before, in a process that was forked meanwhile: the loop, which would do it, is not there."""
+    if _stops:
+        # The other end of it is our parent's.
+        signal.set_wakeup_fd(-1)
+        is_asyncio = getattr(_previous, "__module__", "") == "asyncio.unix_events"
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if _previous is None or is_asyncio else _previous)
+        _stops.clear()
+
+
+os.register_at_fork(after_in_child=_forget)

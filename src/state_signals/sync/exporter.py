@@ -247,7 +247,8 @@ class SignalExporter(ExporterEndpoint):
             InvalidType, InvalidArgument: for arguments that cannot work; nothing was sent.
             TransportError: if it could not be announced within `conn_timeout` seconds, or the server refuses.
         """
-        self._initialize(legal_events, tag, expected_resps, timeout=self._conn_timeout)
+        self._check_usable()
+        self._initialize(legal_events, tag, expected_resps, time.monotonic(), timeout=self._conn_timeout)
 
     def initialize_and_wait(
         self,
@@ -276,13 +277,20 @@ class SignalExporter(ExporterEndpoint):
             TransportError: if the server cannot be used.
         """
         self._check_usable()
-        until = self._until(timeout)
-        with self._subscribing:
+        began = time.monotonic()
+        until = self._until(timeout, began)
+        with self._held(self._subscribing, until):
             with self._lock:
                 waiter = self._waiters.add(SUBSCRIPTION)
             try:
                 self._initialize(
-                    legal_events, tag, expected_resps, await_count=await_sub_count, timeout=timeout, periodic=periodic
+                    legal_events,
+                    tag,
+                    expected_resps,
+                    began,
+                    await_count=await_sub_count,
+                    timeout=timeout,
+                    periodic=periodic,
                 )
                 return 0 if self._wait(waiter, SubscriptionCompleted, until).enough else 1
             finally:
@@ -451,6 +459,9 @@ class SignalExporter(ExporterEndpoint):
             # Nor is it told anything else.
             self._link.is_up = False
         finally:
+            if self._link.is_up and not self._link.stop(timeout=CLOSE_TIMEOUT):
+                # What is under way there takes too long.
+                self._link.is_up = False
             if not self._link.is_up:
                 # Our threads may be waiting for the server: nothing is said to that any more.
                 self._transport.close()
@@ -504,19 +515,24 @@ class SignalExporter(ExporterEndpoint):
             self._start_listening(until)
 
     def _initialize(
-        self, legal_events: list[str], tag: str | None, expected_resps: list[str] | None, **waiting: Any
+        self,
+        legal_events: list[str],
+        tag: str | None,
+        expected_resps: list[str] | None,
+        began: float,
+        **waiting: Any,
     ) -> None:
         self._check_usable()
-        until = self._until(waiting["timeout"])
+        until = self._until(waiting["timeout"], began)
         # Nothing is sent before we listen: an answer might come before that.
-        with self._link.sending:
+        with self._held(self._link.sending, until):
             before = self._core.state
             with self._lock:
                 announcement = self._core.initialize(
                     legal_events,
                     tag=tag,
                     expected=() if expected_resps is None else expected_resps,
-                    now=time.monotonic(),
+                    now=began,
                     sent=time.time(),
                     **waiting,
                 )
@@ -534,6 +550,17 @@ class SignalExporter(ExporterEndpoint):
             raise
         finally:
             self._forget(announcement)
+
+    @contextmanager
+    def _held(self, lock: threading.Lock | Guard, until: float) -> Generator[None]:
+        """Hold a lock, which whoever waits for the server may have; raise if that is not possible until then."""
+        left = until - time.monotonic()
+        if not lock.acquire(timeout=-1.0 if left == math.inf else min(max(0.0, left), _LONGEST_WAIT)):
+            raise self._unreachable("it did not work out in time", self._link.error)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _take_back(self, before: ExporterState, announcement: str) -> None:
         with self._lock:

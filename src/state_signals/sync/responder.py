@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import queue
 import signal as process_signals
 import threading
@@ -393,14 +394,26 @@ class SignalResponder(ResponderEndpoint):
 
     @contextmanager
     def _ended_by_sigterm(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
+        sigterm = process_signals.SIGTERM
+        previous = process_signals.getsignal(sigterm)
+        # One that was not set from Python could not be put back.
+        if threading.current_thread() is not threading.main_thread() or previous is None:
             yield
             return
-        previous = process_signals.signal(process_signals.SIGTERM, lambda *_: self._stop())
+
+        def end(*_: object) -> None:
+            if not self._is_foreign_process():
+                self._stop()
+                return
+            # A process that a function of `on()` has forked: this is not for us.
+            process_signals.signal(sigterm, previous)
+            os.kill(os.getpid(), sigterm)
+
+        process_signals.signal(sigterm, end)
         try:
             yield
         finally:
-            process_signals.signal(process_signals.SIGTERM, previous)
+            process_signals.signal(sigterm, previous)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -410,6 +423,9 @@ class SignalResponder(ResponderEndpoint):
             inbox.wake()
 
     def _release(self) -> None:
+        if self._has_left:
+            # Before the wait for whoever reads, for that may be waiting for the server.
+            self._transport.close()
         with self._reading:
             if self._has_left:
                 self._disconnect()

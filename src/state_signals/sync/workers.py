@@ -56,12 +56,18 @@ class Worker(threading.Thread):
             while True:
                 self._wakes.get_nowait()
 
-    def stop(self, *, waits: bool = True) -> None:
-        """End the thread, and wait for its end unless told not to. Idempotent, also from a signal handler."""
+    def stop(self, *, waits: bool = True, timeout: float | None = None) -> bool:
+        """End the thread, and wait for its end unless told not to. Idempotent, also from a signal handler.
+
+        Return whether it has ended, or is the one that calls.
+        """
         self.is_stopping = True
         self.wake()
-        if waits and self.is_alive() and self is not threading.current_thread():
-            self.join()
+        if self is threading.current_thread():
+            return True
+        if waits and self.is_alive():
+            self.join(timeout)
+        return not self.is_alive()
 
 
 class Upkeep(Worker):
