@@ -60,14 +60,13 @@ class Answers:
         wait = 0.0 if envelope is None or envelope.wait is None else envelope.wait
         if response.event == INITIALIZATION:
             wait = math.inf
-        given = _Given(response, receipt, envelope.reply if envelope else None, received_at + wait)
-        data = self._encoded(given)
+        data = self._encoded(response, receipt)
+        # Until a subscription goes out, it may turn out that there are no proofs of life.
+        kept = b"" if response.event == INITIALIZATION else data
+        given = _Given(response, receipt, envelope.reply if envelope else None, received_at + wait, kept)
         if len(data) > self._limits.max_payload - _ROOM:
             # It must not become too large when it is sent again.
-            self._encoded(_again(given))
-        if response.event != INITIALIZATION:
-            # Until a subscription goes out, it may turn out that there are no proofs of life.
-            given = replace(given, data=data)
+            self._encoded(response, _again(given).receipt)
         self._queue.insert(self._place_for(given), given)
         self._forget_oldest()
         if receipt is not None and receipt.state is None:
@@ -81,7 +80,8 @@ class Answers:
         if not self._queue:
             return None
         self._attempted = self._queue[0]
-        return Answer(self._attempted.data or self._encoded(self._attempted), self._attempted.reply)
+        given = self._attempted
+        return Answer(given.data or self._encoded(given.response, given.receipt), given.reply)
 
     def sent(self) -> None:
         """Take note that the server has the answer under way, or will not have it."""
@@ -132,11 +132,10 @@ class Answers:
         while len(self._queue) > self._limits.max_remembered:
             del self._queue[0 if self._attempted is None else 1]
 
-    def _encoded(self, given: _Given) -> bytes:
-        receipt = given.receipt
-        if receipt is not None and given.response.event == INITIALIZATION:
+    def _encoded(self, response: Response, receipt: Receipt | None) -> bytes:
+        if receipt is not None and response.event == INITIALIZATION:
             receipt = replace(receipt, ttl=self.ttl)
-        return encode_response(given.response, receipt, limits=self._limits)
+        return encode_response(response, receipt, limits=self._limits)
 
 
 def _again(given: _Given) -> _Given:
