@@ -100,3 +100,12 @@ async def test_nothing_is_sent_unless_both_events_are_legal(parties: Parties, wi
         async with exporter.phase("iteration"):
             pytest.fail("the body must not run")
     assert len(wire.signals()) == 1
+
+
+async def test_what_went_wrong_is_raised_also_when_the_exporter_was_closed_meanwhile(parties: Parties) -> None:
+    exporter = await parties.exporter()
+    await exporter.initialize(["benchmark-start", "benchmark-stop"])
+    with pytest.raises(LookupError):
+        async with exporter.phase("benchmark", check=False):
+            await exporter.close()
+            raise LookupError

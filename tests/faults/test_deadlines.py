@@ -16,7 +16,7 @@ import redis
 import redis.asyncio
 
 from state_signals.endpoint import CLOSE_TIMEOUT
-from state_signals.exceptions import TransportError
+from state_signals.exceptions import Closed, TransportError
 from state_signals.server import EmbeddedServer
 from state_signals.transport.replies import pack
 from tests.faults.names import Names
@@ -231,3 +231,52 @@ async def test_close_does_not_wait_for_a_server_that_does_not_react(
         await asyncio.gather(script.responder.close(), run.exporter.close())
         # What is under way in the background is given up, but not at once.
         assert time.monotonic() - began < CLOSE_TIMEOUT + 2
+
+
+async def test_close_ends_an_initialization_that_waits_for_a_server(
+    parties: Parties, own_server: EmbeddedServer, names: Names
+) -> None:
+    exporter = await parties.exporter(conn_timeout=None)
+    with killed(own_server, names):
+        waiting = asyncio.create_task(exporter.initialize(["start"]))
+        await eventually(lambda: getattr(exporter, "init_listener", None))
+        await exporter.close()
+        done, _ = await asyncio.wait([waiting], timeout=CLOSE_TIMEOUT)
+    assert done
+    with pytest.raises(Closed):
+        await waiting
+
+
+async def test_close_does_not_wait_for_what_is_under_way_in_the_background(
+    parties: Parties, own_server: EmbeddedServer, names: Names
+) -> None:
+    exporter = await parties.exporter(publisher_id="fio-1")
+    subject = getattr(exporter, "subject", exporter)
+    await eventually(lambda: subject._transport._commands._idle is not None)
+    with paused(own_server, names):
+        subject._core._server.registration.beat_soon()
+        subject._link.wake()
+        await eventually(lambda: subject._transport._commands._idle is None, "a proof of life under way")
+        began = time.monotonic()
+        await exporter.close()
+        assert time.monotonic() - began < CLOSE_TIMEOUT + 1
+
+
+async def test_a_server_that_takes_connections_and_no_writes_is_not_stormed(
+    parties: Parties, own_server: EmbeddedServer, names: Names
+) -> None:
+    run = Run(parties)
+    await run.responder()
+    await run.begin()
+    assert (await run.round()).ok
+    with closing(redis.Redis.from_url(own_server.url)) as client:
+        client.config_set("min-replicas-to-write", 1)
+        before = client.info("stats")["total_connections_received"]
+        with pytest.raises(TransportError, match="NOREPLICAS"):
+            await run.round(timeout=2)
+        made = client.info("stats")["total_connections_received"] - before
+        client.config_set("min-replicas-to-write", 0)
+    # With waits of 10, 20, 40, ... ms at the least.
+    assert 2 <= made <= 20
+    assert (await run.round()).ok
+    await run.check()
