@@ -20,7 +20,7 @@ from state_signals.asyncio import SignalResponder as AsyncResponder
 from state_signals.transport.base import Batch
 from tests.conftest import wait_until
 from tests.parties import EVENTS, Parties, Wire, eventually, in_thread
-from tests.programs import DEADLINE, program
+from tests.programs import DEADLINE, finished, program
 
 USES = ["initialize", "initialize_and_wait", "publish_signal", "shutdown", "phase"]
 
@@ -194,6 +194,57 @@ RUN = {
         asyncio.run(main())
     """,
 }
+
+
+FORKS = """
+import asyncio, multiprocessing, sys, threading, time
+import redis.asyncio, redis.sentinel
+import state_signals, state_signals.asyncio
+fork = multiprocessing.get_context("fork")
+
+def wait(is_there):
+    is_there.set()
+    time.sleep(60)
+
+def act(signal):
+    is_there = fork.Event()
+    child = fork.Process(target=wait, args=(is_there,), daemon=True)
+    child.start()
+    is_there.wait()
+    child.terminate()
+    child.join(10)
+    if child.exitcode is None:
+        child.kill()
+    return str(child.exitcode)
+
+module = state_signals if sys.argv[2] == "sync" else state_signals.asyncio
+
+def publish(url):
+    exporter = state_signals.SignalExporter("fio", url=url)
+    exporter.initialize_and_wait(1, ["start"], timeout=-1)
+    for _ in range(2):
+        result = exporter.publish_signal("start", timeout=20)
+        print(*[report.message for report in result.reports.values()], flush=True)
+    exporter.close()
+
+async def run():
+    async with module.SignalResponder(url=sys.argv[1]) as responder:
+        responder.on("start")(act)
+        await responder.run()
+
+threading.Thread(target=publish, args=(sys.argv[1],), daemon=False).start()
+if sys.argv[2] == "asyncio":
+    asyncio.run(run())
+else:
+    with module.SignalResponder(url=sys.argv[1]) as responder:
+        responder.on("start")(act)
+        responder.run()
+"""
+
+
+def test_a_process_that_a_handler_forks_ends_upon_sigterm(shell: str, redis_url: str) -> None:
+    ended = finished(FORKS, redis_url, shell)
+    assert ended.stdout.split() == ["-15", "-15"], ended.stderr
 
 
 def test_run_ends_upon_sigterm(shell: str, url: str) -> None:

@@ -20,6 +20,7 @@ MISSED, MORTAL, ONCE = "the journal: signals", "presence: if this responder dies
 
 EXPORTERS: dict[str, tuple[list[str], list[str]]] = {
     "streams": (["-xadd", "-xread", "-xrange", "-xrevrange"], [STREAM, JOURNAL]),
+    "reading streams": (["-xread"], [STREAM]),
     "transactions": (["-multi", "-exec"], [STREAM, JOURNAL]),
     "scripts": (["-eval", "-evalsha", "-script"], []),
     "hashes": (["-@hash"], [JOURNAL]),
@@ -135,3 +136,19 @@ async def test_without_a_journal_rounds_hold_and_nothing_of_it_is_stored(
         await run.check(is_hasty=True)
     assert warned == []
     assert command(own_server.url, "KEYS", "*") == [b"state-signals:presence"]
+
+
+async def test_an_exporter_that_may_no_longer_read_its_stream(
+    shell: str, parties: Parties, own_server: EmbeddedServer
+) -> None:
+    run, gate = Run(parties), threading.Event()
+    with warnings("does not allow it") as warned:
+        await start(shell, run, gate, own_server.url, url=restricted(own_server, []))
+        await runs(run, gate)
+        command(own_server.url, "ACL", "SETUSER", "some", "-xread")
+        # What it waits for was allowed when it began to, and ends after a while.
+        await eventually(lambda: warned, "what goes without")
+        await runs(run, gate)
+        await run.check(is_hasty=True)
+    assert len(warned) == 1
+    assert STREAM in warned[0]
