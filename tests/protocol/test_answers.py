@@ -320,7 +320,7 @@ def test_an_answer_arrives_in_the_stream_of_its_exporter():
 def core_data(core: Responder) -> bytes:
     """The answer that was given, as it was sent."""
     [given] = core._answers._given.values()
-    return core._answers._encoded(given)
+    return core._answers._encoded(given.response, given.receipt)
 
 
 def test_a_server_that_refuses_an_answer_is_asked_once_and_its_reason_told_once():
