@@ -41,8 +41,10 @@ class Nodes:
             return b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
         if command[:2] == [b"SET", HIGH.encode()] and self.owners[1] is not node:
             return b"-MOVED 12182 127.0.0.1:%d\r\n" % self.owners[1].port
-        # Whoever waits for entries waits for ever.
-        return b"" if command[0] == b"XREAD" else b"+OK\r\n"
+        if command[0] == b"XREAD":
+            # Whoever waits for entries waits for ever.
+            return b"" if b"BLOCK" in command else b"*-1\r\n"
+        return b"+OK\r\n"
 
 
 @pytest.fixture
