@@ -9,8 +9,11 @@ import time
 from typing import Any, Protocol
 
 from state_signals.exceptions import TransportError
+from state_signals.requests import CatchUp, CheckJournal, CheckPresence, Discover, Introduce
 
-__all__ = ["Backoff", "Core", "Outage"]
+__all__ = ["Backoff", "Core", "Outage", "shows_that_it_works"]
+
+_READS = (CatchUp, CheckJournal, CheckPresence, Discover, Introduce)
 
 _FIRST = 0.02
 _LONGEST = 2.0
@@ -38,23 +41,28 @@ class Core(Protocol):
         """Return when `next_request` is due though nobody waits; infinite: never."""
 
 
-class Backoff:
-    """The waits between attempts to connect: each twice as long as the one before, with jitter.
+def shows_that_it_works(request: Any) -> bool:
+    """Whether a server that has carried a request out does its work: one that only reads may be a replica."""
+    return not isinstance(request, _READS)
 
-    Thousands that have lost the same server must not come back to it in step.
+
+class Backoff:
+    """The waits between attempts to connect: none before the first, then each twice as long as the one before.
+
+    With jitter: thousands that have lost the same server must not come back to it in step.
     """
 
     def __init__(self) -> None:
-        self._wait = _FIRST
+        self._wait = 0.0
 
     def next(self) -> float:
         """Return how many seconds to wait, up to 2."""
-        wait, self._wait = self._wait, min(2 * self._wait, _LONGEST)
+        wait, self._wait = self._wait, min(max(_FIRST, 2 * self._wait), _LONGEST)
         return wait * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
     def reset(self) -> None:
-        """Begin anew: the connection was made."""
-        self._wait = _FIRST
+        """Begin anew: the connection has worked."""
+        self._wait = 0.0
 
 
 class Outage:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
-from state_signals.outages import Backoff, Core, Outage
+from state_signals.outages import Backoff, Core, Outage, shows_that_it_works
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
 
@@ -22,7 +22,7 @@ _LAST_WAIT = 0.5
 _CANCEL_AGAIN = 0.1
 """Seconds after which a task that was cancelled, and goes on, is cancelled again."""
 
-_WORKS_AFTER = 1.0
+_WORKS_AFTER = 0.02
 """Seconds that a connection has to last before the next one is made as soon as it is lost."""
 
 _SHORTEST_TRY = 0.05
@@ -233,6 +233,8 @@ class Link:
         return True
 
     def _answered(self, request: Any, reply: Any) -> None:
+        if shows_that_it_works(request):
+            self._backoff.reset()
         self._core.reply_received(request, reply, time.monotonic())
         self._changed()
 

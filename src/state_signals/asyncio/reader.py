@@ -14,7 +14,7 @@ from state_signals.transport.base import AsyncInbox
 
 __all__ = ["Reader"]
 
-_WORKS_AFTER = 1.0
+_WORKS_AFTER = 0.02
 """Seconds that an inbox has to last before the next one is opened as soon as it is lost."""
 
 _AnyInbox = TypeVar("_AnyInbox", bound=AsyncInbox)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
-from state_signals.outages import Backoff, Core, Outage
+from state_signals.outages import Backoff, Core, Outage, shows_that_it_works
 from state_signals.sync.workers import Guard, Upkeep
 from state_signals.transport.base import TIMEOUT, Transport
 from state_signals.transport.commands import Commands, RequestRefused
 
 __all__ = ["Link", "perform"]
 
-_WORKS_AFTER = 1.0
+_WORKS_AFTER = 0.02
 """Seconds that a connection has to last before the next one is made as soon as it is lost."""
 
 _SHORTEST_TRY = 0.05
@@ -110,9 +110,6 @@ class Link(Upkeep):
                 self._lose_track()
             least = 0.0 if is_urgent else _SHORTEST_TRY
             while self.is_up and (remaining := until - time.monotonic()) > least:
-                if self.is_stopping:
-                    # A signal handler has closed what it interrupted.
-                    raise Closed("it was closed in the meantime; make a new one")
                 with self._lock:
                     request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
                 if request is None or not self._carry_out(request, min(TIMEOUT, remaining)):
@@ -207,11 +204,16 @@ class Link(Upkeep):
         else:
             if mine == self._under_way:
                 self._answered(request, reply)
+            elif self.is_stopping:
+                # A signal handler has closed what it interrupted.
+                raise Closed("it was closed in the meantime; make a new one")
         finally:
             self._is_under_way = False
         return True
 
     def _answered(self, request: Any, reply: Any) -> None:
+        if shows_that_it_works(request):
+            self._backoff.reset()
         with self._lock:
             self._core.reply_received(request, reply, time.monotonic())
         self._changed()
