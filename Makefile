@@ -9,7 +9,7 @@ PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BIN = $(VENV)/bin
 
 # Tests at the same time: most of them wait for something.
-JOBS ?= 4
+JOBS ?= 2
 SEEDS ?= 2000
 FIRST ?= 0
 

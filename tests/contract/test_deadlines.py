@@ -70,7 +70,7 @@ async def test_many_rounds_that_nobody_waits_for_go_out_in_order(parties: Partie
 
 async def test_a_wait_for_subscribers_ends_with_its_timeout(parties: Parties, wire: Wire) -> None:
     exporter = await parties.exporter()
-    assert await exporter.initialize_and_wait(1, EVENTS, timeout=0.2) == 1
+    assert await exporter.initialize_and_wait(1, EVENTS, timeout=1) == 1
     assert len(wire.signals()) == 1
 
 

@@ -55,6 +55,7 @@ def cutting(url: str, progress: Callable[[], int]) -> Iterator[list[int]]:
         thread.join()
 
 
+@pytest.mark.timeout(400)
 async def test_nothing_is_lost_while_all_connections_are_cut_all_the_time(
     parties: Parties, own_server: EmbeddedServer
 ) -> None:

@@ -187,11 +187,11 @@ class Responses:
         return set().union(*(this.pending for this in self._rounds.values()))
 
     def owed_by(self, responder_id: str) -> list[Publication]:
-        """Return the signals that the server has and that a responder has not answered, in their order."""
+        """Return the signals that the server has, or may have, and that a responder has not answered, in their order."""
         return [
             self._signals[this.signal_id]
             for this in self._rounds.values()
-            if this.is_sent and responder_id in this.pending
+            if (this.is_sent or self._signals[this.signal_id].is_attempted) and responder_id in this.pending
         ]
 
     def open_signals(self) -> Iterator[bytes]:
