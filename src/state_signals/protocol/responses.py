@@ -187,7 +187,7 @@ class Responses:
         return set().union(*(this.pending for this in self._rounds.values()))
 
     def owed_by(self, responder_id: str) -> list[Publication]:
-        """Return the signals that the server has, or may have, and that a responder has not answered, in their order."""
+        """Return what the server has, or may have, and a responder has not answered: signals, in their order."""
         return [
             self._signals[this.signal_id]
             for this in self._rounds.values()
