@@ -28,6 +28,9 @@ _LONGEST = 86_400.0
 
 _CHUNK = 65_536
 
+_TO_CONNECT = 0.25
+"""Seconds within which a connection that is being made is there to be cut, unless nobody accepts it."""
+
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -190,12 +193,13 @@ class Dialer:
             deadline: by when.
             where: host and port, if not those of the source.
         """
-        self._check_open()
         if len(self._lines) >= self._source.max_connections:
             raise redis.exceptions.MaxConnectionsError("Too many connections")
         connection = make_connection(self._source, deadline.remaining(), **where)
         self._dialing.add(connection)
         try:
+            # Whoever closes from here on cuts it.
+            self._check_open()
             connection.connect()
             self._check_open()
             line = Line(connection, self._lines.discard)
@@ -212,12 +216,15 @@ class Dialer:
         self._is_closed = True
         for line in tuple(self._lines):
             line.cut()
-        for connection in tuple(self._dialing):
-            # redis-py does not show it.
-            made = connection._sock  # noqa: SLF001
-            if made is not None:
-                with contextlib.suppress(OSError):
-                    made.shutdown(socket.SHUT_RDWR)
+        until = time.monotonic() + _TO_CONNECT
+        while self._dialing and time.monotonic() < until:
+            for connection in tuple(self._dialing):
+                # redis-py does not show it, and has none before the other side has accepted it.
+                made = connection._sock  # noqa: SLF001
+                if made is not None:
+                    with contextlib.suppress(OSError):
+                        made.shutdown(socket.SHUT_RDWR)
+            time.sleep(0.001)
 
     def _check_open(self) -> None:
         if self._is_closed:
