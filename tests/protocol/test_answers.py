@@ -585,3 +585,11 @@ def test_nobody_can_make_proofs_of_life_come_without_end(ttl):
     core.respond_to(events(core)[0].signal, 1, None, now=1.0, sent=1.0)
     core.work(1.0)
     assert core.next_upkeep() > 1.03
+
+
+def test_what_is_no_longer_under_way_is_not_taken_for_sent():
+    core = Responder()
+    core.comes(0.0)
+    core.respond_to(received(core, 1), 1, None, now=0.0, sent=0.0)
+    core._answers.sent()
+    assert [type(request) for request in core.work()] == [ShowPresence, Answer]
