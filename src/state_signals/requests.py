@@ -128,6 +128,7 @@ class Redeliver:
     """Send a signal again, to one responder only."""
 
     responder_id: str
+    signal_id: str
     data: bytes
 
 

@@ -334,9 +334,13 @@ class Server:
         await process.sleep(min(TIMEOUT, latency + lag))
         if lag >= TIMEOUT:
             raise Unreachable("the network is slow")
+        give_up = self.world.now + TIMEOUT - latency - lag
+        while self.is_stalled and self.world.now < give_up:
+            # It answers as soon as it goes on.
+            await process.sleep(min(0.1, give_up - self.world.now))
         if not self.is_up or self.is_stalled:
-            if not self.refuses_at_once or self.is_stalled:
-                await process.sleep(TIMEOUT - latency - lag)
+            if not self.refuses_at_once:
+                await process.sleep(max(0.0, give_up - self.world.now))
             raise Unreachable("the server is not there")
 
     # What befalls it

@@ -177,7 +177,7 @@ REQUESTS: list[Any] = [
     requests.Publish("fio", Entry(3, b"third"), forgotten=("legal",), forgets_roster=True),
     requests.Publish("fio", Entry(2, b"again"), record={"position": b"1-1"}),
     requests.Publish("fio", Entry(9, b"broadcast"), is_journaled=False),
-    requests.Redeliver("pcp", b"first"),
+    requests.Redeliver("pcp", "f" * 32, b"first"),
     requests.CheckJournal("fio"),
     requests.Restore(
         "fio", (Entry(1, b"first"), Entry(4, b"fourth")), (b"fourth",), {"info": b"{}"}, {"pcp": b"{}", "vmstat": b"{}"}

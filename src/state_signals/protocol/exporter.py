@@ -102,6 +102,7 @@ class ExporterProtocol:
             emit=self._server_event,
             facts=self._facts,
             waited_for=self._responses.pending,
+            is_owed=self._responses.is_owed,
         )
 
     # Who it is

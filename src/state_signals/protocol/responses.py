@@ -186,6 +186,11 @@ class Responses:
         """Return who is waited for, in any round."""
         return set().union(*(this.pending for this in self._rounds.values()))
 
+    def is_owed(self, responder_id: str, signal_id: str) -> bool:
+        """Whether a responder has still to answer a signal."""
+        this = self._rounds.get(signal_id)
+        return this is not None and responder_id in this.pending
+
     def owed_by(self, responder_id: str) -> list[Publication]:
         """Return what the server has, or may have, and a responder has not answered: signals, in their order."""
         return [

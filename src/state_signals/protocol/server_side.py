@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from state_signals.limits import Limits
 from state_signals.protocol.events import ClaimHeld, ClaimRefused, Degraded, Event, Restored, SignalRefused, SignalSent
 from state_signals.protocol.outgoing import Outgoing, Publication
 from state_signals.protocol.presence import Presence
+from state_signals.protocol.redelivery import Redeliveries
 from state_signals.protocol.registration import Registration
 from state_signals.requests import (
     Beat,
@@ -78,6 +78,7 @@ class ServerSide:
         emit: takes the events.
         facts: returns what to restore.
         waited_for: returns the names that open rounds wait for.
+        is_owed: whether a responder has still to answer a signal.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class ServerSide:
         emit: Callable[[Event], None],
         facts: Callable[[], Facts],
         waited_for: Callable[[], set[str]],
+        is_owed: Callable[[str, str], bool],
     ) -> None:
         self.outgoing = Outgoing(limits)
         self.registration = registration
@@ -106,8 +108,7 @@ class ServerSide:
         self._is_position_taken = False
         self._lost: tuple[Entry, ...] = ()
         self._announces_again = False
-        self._redeliveries: OrderedDict[tuple[str, str], bytes] = OrderedDict()
-        self._can_redeliver = True
+        self._redeliveries = Redeliveries(limits.max_remembered, is_owed)
         self._check_at = math.inf
         self._asked_at = -math.inf
         self._suspects: frozenset[str] = frozenset()
@@ -127,16 +128,15 @@ class ServerSide:
         request = self._before_signals(now)
         if request is None and (publication := self.outgoing.first()) is not None:
             request = self._publish(publication)
-        if request is None and self._redeliveries:
-            (responder_id, _), data = next(iter(self._redeliveries.items()))
-            request = Redeliver(responder_id, data)
+        if request is None:
+            request = self._redeliveries.next(now)
         if request is None and not is_urgent:
             request = self._in_the_background(now)
         return request
 
     def next_deadline(self) -> float:
         """Return when callers that wait have something to ask for; infinite: not before something happens."""
-        return self._check_at if self.presence.ttl is not None else math.inf
+        return min(self._check_at if self.presence.ttl is not None else math.inf, self._redeliveries.next_deadline())
 
     def next_upkeep(self) -> float:
         """Return when there is something to ask for though nobody waits; infinite: never."""
@@ -146,12 +146,9 @@ class ServerSide:
 
     def redeliver(self, responder_id: str, publication: Publication) -> None:
         """Send a signal that is on the server to one responder again."""
-        if not self._can_redeliver or publication.envelope is None:
-            return
-        data = publication.encode(publication.entry.seq, self._limits, redelivered=True).data
-        self._redeliveries[responder_id, publication.signal_id] = data
-        while len(self._redeliveries) > self._limits.max_remembered:
-            self._redeliveries.popitem(last=False)
+        if self._redeliveries.can_send and publication.envelope is not None:
+            data = publication.encode(publication.entry.seq, self._limits, redelivered=True).data
+            self._redeliveries.add(responder_id, publication.signal_id, data)
 
     def round_opened(self, roster: set[str], now: float) -> None:
         """Look after the members of a new round in a while; at once if some were lost."""
@@ -192,7 +189,7 @@ class ServerSide:
                 self._is_checked = False
                 self._is_position_taken = True
             case _:
-                self._done(request)
+                self._done(request, now)
 
     def request_refused(self, request: ExporterRequest, kind: str, text: str, now: float) -> None:
         """Take note that the server refuses a request: do without, as far as that goes."""
@@ -222,8 +219,7 @@ class ServerSide:
             self.presence.ttl = None
             self._emit(Degraded(_NO_PRESENCE, text))
         elif isinstance(request, Redeliver):
-            self._redeliveries.clear()
-            self._can_redeliver = False
+            self._redeliveries.are_off()
             self._emit(Degraded(_NO_REDELIVERY, text))
         elif self.is_journaled:
             self.journal_is_off()
@@ -235,7 +231,7 @@ class ServerSide:
         if isinstance(request, CheckPresence):
             self._check_at = now + self.presence.interval()
         elif isinstance(request, Redeliver):
-            self._redeliveries.popitem(last=False)
+            self._redeliveries.sent(request, now)
         elif isinstance(request, SaveRoster):
             self.registration.saved(request)
         elif isinstance(request, Beat):
@@ -345,12 +341,12 @@ class ServerSide:
         self._is_position_taken = False
         self._emit(SignalSent(self.outgoing.taken(is_journaled=self.is_journaled).signal_id))
 
-    def _done(self, request: Any) -> None:
+    def _done(self, request: Any, now: float) -> None:
         match request:
             case Publish():
                 self._signal_taken()
             case Redeliver():
-                self._redeliveries.popitem(last=False)
+                self._redeliveries.sent(request, now)
             case SaveRoster():
                 self.registration.saved(request)
             case _:
