@@ -375,18 +375,45 @@ def test_who_has_died_and_comes_back_in_time_ends_well():
     assert result(core).ok
 
 
+def test_what_is_not_answered_is_delivered_again_less_and_less_often_until_it_is():
+    core = with_roster("a")
+    signal_id = publish(core, timeout=None)
+    subscribe(core, "a", identifier(1), ttl=TTL)
+    times, now = [], 1.0
+    while now < 60.0:
+        before = len(core.server.redelivered)
+        core.server.now = now
+        core.server.alive("a")
+        core.handle_timeout(now, now)
+        core.work(now)
+        times += [now] * (len(core.server.redelivered) - before)
+        now += 0.5
+    assert times == [1.0, 6.0, 16.0, 36.0]
+    answer(core, "a", signal_id, now=60.0)
+    core.work(200.0)
+    assert len(core.server.redelivered) == 4
+
+
+def test_without_presence_a_caller_is_woken_for_what_is_to_be_delivered_again():
+    core = with_roster("a")
+    core._presence.ttl = None
+    publish(core, timeout=None)
+    subscribe(core, "a", identifier(1))
+    core.work(1.0)
+    assert core.next_deadline() == 6.0
+
+
 def test_deliveries_that_wait_are_bounded():
     core = with_roster("a", limits=Limits(max_remembered=3))
     for _ in range(5):
         publish(core, timeout=None)
     for _ in range(4):
         subscribe(core, "a", identifier(1))
-    assert len(core._server._redeliveries) == 3
     core.work()
     assert len(core.server.redelivered) == 3
 
 
-def test_a_delivery_that_the_server_refuses_for_now_is_given_up():
+def test_a_delivery_that_the_server_refuses_for_now_is_put_off():
     core = with_roster("a")
     publish(core, timeout=None)
     core.server.refuses = {Redeliver: ("OOM", "OOM command not allowed")}
