@@ -186,9 +186,10 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Beaten:
-    """Whose the `publisher_id` is; None: nobody's."""
+    """Whose the `publisher_id` is (None: nobody's), and now, by the server's clock."""
 
     owner: bytes | None
+    server_time: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from state_signals.requests import (
 )
 from state_signals.transport.base import Batch
 from tests.protocol.stage import (
+    EPOCH,
     KEYS,
     Exporter,
     Server,
@@ -205,6 +206,35 @@ def test_a_claim_that_has_run_out_is_made_again_and_the_journal_is_checked():
 
 
 # The journal
+
+
+def began(core: Exporter) -> float:
+    found: float = json.loads(core.server.record()[b"info"])["began"] - EPOCH
+    return found
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_it_has_not_begun_before_it_says_something(is_forgotten):
+    core = Exporter(presence_ttl=3.0)
+    core.claim()
+    core.work(0.0)
+    if is_forgotten:
+        # Whoever comes now does not hear of it.
+        core.server.loses_everything()
+        core.reconnects(100.0)
+    core.work(100.0)
+    core.initialize(["start"], now=100.5, sent=0.0)
+    core.work(100.5)
+    assert began(core) == 100.0
+
+
+def test_it_has_begun_with_its_first_signal_whatever_the_server_forgets():
+    core = initialized(presence_ttl=3.0)
+    core.server.loses_everything()
+    core.reconnects(50.0)
+    core.work(50.0)
+    core.work(60.0)
+    assert began(core) == 0.0
 
 
 def test_what_is_broadcast_is_in_the_journal_byte_for_byte():

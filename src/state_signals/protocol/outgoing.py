@@ -181,6 +181,10 @@ class Outgoing:
         """Go on after what an earlier owner has written."""
         self.head = max(self.head, head)
 
+    def has_said_nothing_after(self, head: int) -> bool:
+        """Whether nothing has gone out, or may have, since the journal ended at `head`."""
+        return self.head == head and not (self._queue and self._queue[0].is_attempted)
+
     def was_taken(self, head: int) -> bool:
         """Whether the first signal, sent without a reply, is in a journal that ends at `head`."""
         return bool(self._queue) and self._queue[0].is_attempted and head >= self._queue[0].entry.seq

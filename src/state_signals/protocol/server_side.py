@@ -184,6 +184,7 @@ class ServerSide:
                 self.registration.beaten(now)
                 self.registration.owner_seen(reply.owner)
                 self._check_owner()
+                self._check_beginning(reply.server_time)
             case PositionTaken():
                 # The journal knows whose signal that is; if it is not there any more, it has been ours.
                 self._is_checked = False
@@ -317,8 +318,14 @@ class ServerSide:
                 # We were out of sight for so long that others took us for gone, or the server has lost data.
                 self._is_checked = False
                 self._announces_again = True
+                self._check_beginning(reply.server_time)
         else:
             self._check_owner()
+
+    def _check_beginning(self, server_time: float) -> None:
+        """Whoever comes now comes before us if we have said nothing yet: the server may have forgotten our claim."""
+        if self.outgoing.has_said_nothing_after(self.registration.after):
+            self.registration.began = server_time
 
     def _check_owner(self) -> None:
         if self.registration.refused_by is not None:

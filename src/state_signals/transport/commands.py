@@ -198,8 +198,7 @@ class Commands:
             commands.append(("HSET", self._keys.record(name), "position", request.position))
         commands += [self._expire(key) for key in keys]
         found = _good((yield Batch(owner, tuple(commands))))[0]
-        yield from self._seen(exporters, (name,))
-        return requests.Beaten(owner=found)
+        return requests.Beaten(owner=found, server_time=(yield from self._seen(exporters, (name,))))
 
     def _check_presence(self, request: requests.CheckPresence) -> Steps:
         presence = self._keys.presence
