@@ -9,28 +9,30 @@ from contextlib import contextmanager, suppress
 
 import hiredis
 
-__all__ = ["Stranger", "stranger"]
+__all__ = ["Acceptor", "Stranger", "stranger"]
 
 Answer = Callable[[list[bytes]], bytes | None]
 
 
-class Stranger:
-    """Something on a port that answers commands as it likes; None: it hangs up.
+class Acceptor:
+    """Takes connections on a port, and serves each in a thread of its own.
 
     Attributes:
-        heard: the commands that it got, but for those by which clients introduce themselves.
+        port: the port.
+        connections: how many there were.
     """
 
-    def __init__(self, answer: Answer, *, is_silent: bool = False) -> None:
-        self.heard: list[list[bytes]] = []
+    def __init__(self) -> None:
         self.connections = 0
-        self._answer = answer
-        self._is_silent = is_silent
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Do what this is for."""
+        raise NotImplementedError
 
     def hang_up(self) -> None:
         """End all connections that are open."""
@@ -47,6 +49,8 @@ class Stranger:
         self.hang_up()
         for thread in self._threads:
             thread.join()
+        for each in self._open:
+            each.close()
 
     def _accept(self) -> None:
         while True:
@@ -56,10 +60,24 @@ class Stranger:
                 return
             self.connections += 1
             self._open.append(connection)
-            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self._threads.append(threading.Thread(target=self.serve, args=(connection,)))
             self._threads[-1].start()
 
-    def _serve(self, connection: socket.socket) -> None:
+
+class Stranger(Acceptor):
+    """Something on a port that answers commands as it likes; None: it hangs up.
+
+    Attributes:
+        heard: the commands that it got, but for those by which clients introduce themselves.
+    """
+
+    def __init__(self, answer: Answer, *, is_silent: bool = False) -> None:
+        self.heard: list[list[bytes]] = []
+        self._answer = answer
+        self._is_silent = is_silent
+        super().__init__()
+
+    def serve(self, connection: socket.socket) -> None:
         reader = hiredis.Reader()
         with connection, suppress(OSError):
             while data := connection.recv(65_536):

@@ -6,7 +6,6 @@ import asyncio
 import selectors
 import socket
 import ssl
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,56 +17,31 @@ from state_signals.server import EmbeddedServer
 from state_signals.transport import base
 from tests.parties import Parties
 from tests.transport.sides import DEADLINE, Side
+from tests.transport.strangers import Acceptor
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 """Of nobody but these tests, with its key."""
 
 
-class Proxy:
+class Proxy(Acceptor):
     """Takes TLS off what goes to a server."""
 
     def __init__(self, port: int) -> None:
         self._server = port
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(CERTIFICATE)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
+        super().__init__()
 
-    def hang_up(self) -> None:
-        """End all connections that are open."""
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
-        self._listener.close()
-        self.hang_up()
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                raw, _ = self._listener.accept()
-            except OSError:
-                return
-            raw.settimeout(DEADLINE)
-            try:
-                client = self._context.wrap_socket(raw, server_side=True)
-            except OSError:
-                raw.close()
-                continue
-            client.settimeout(None)
-            server = socket.create_connection(("127.0.0.1", self._server))
-            self._open += [client, server]
-            self._threads.append(threading.Thread(target=_pass_on, args=(client, server)))
-            self._threads[-1].start()
+    def serve(self, connection: socket.socket) -> None:
+        connection.settimeout(DEADLINE)
+        try:
+            client = self._context.wrap_socket(connection, server_side=True)
+        except OSError:
+            return
+        client.settimeout(None)
+        server = socket.create_connection(("127.0.0.1", self._server))
+        self._open += [client, server]
+        _pass_on(client, server)
 
 
 def _pass_on(client: ssl.SSLSocket, server: socket.socket) -> None:
@@ -94,8 +68,6 @@ def proxy(server: EmbeddedServer) -> Iterator[Proxy]:
     made = Proxy(server.port)
     yield made
     made.close()
-    for each in made._open:
-        each.close()
 
 
 @pytest.fixture

@@ -2,61 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import math
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from state_signals.arguments import check_callback, check_on_lost, limits_for
-from state_signals.asyncio.link import Link, perform
-from state_signals.asyncio.listener import Listener
+from state_signals.arguments import check_callback, check_on_lost
+from state_signals.asyncio.session import Session
 from state_signals.endpoint import (
-    CLOSE_TIMEOUT,
     DEFAULT_PRESENCE_TTL,
     DEFAULT_RETENTION,
-    RETRY_INTERVAL,
-    ExporterEndpoint,
 )
-from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, TransportError
 from state_signals.protocol.events import (
-    ClaimHeld,
-    ClaimRefused,
-    Event,
-    OutcomeKnown,
     RoundCompleted,
-    SignalSent,
     SubscriptionCompleted,
 )
-from state_signals.protocol.states import ExporterState
-from state_signals.requests import Release
 from state_signals.results import PublishResult, Report
-from state_signals.transport.base import AsyncTransport
-from state_signals.transport.commands import RequestRefused
-from state_signals.transport.connect import async_transport
-from state_signals.waiters import CLAIM, SUBSCRIPTION, Waiter, Waiters
+from state_signals.waiters import SUBSCRIPTION
 
 if TYPE_CHECKING:
     import redis.asyncio
 
 __all__ = ["SignalExporter"]
 
-_OVERTIME = 0.02
-"""Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
 
-_DUE_AGAIN = 0.05
-"""Seconds between two attempts at what is due, at the least."""
-
-_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
-
-_News = asyncio.Queue[Event | PublisherIdInUse | Closed]
-
-
-class SignalExporter(ExporterEndpoint):
+class SignalExporter(Session):
     """Publishes signals, and knows by name who has acted on them.
 
     Connects when it is first used. Use it as an async context manager, or await `close()`.
@@ -82,8 +55,6 @@ class SignalExporter(ExporterEndpoint):
     Raises:
         InvalidType, InvalidArgument: for arguments that cannot work.
     """
-
-    _transport: AsyncTransport
 
     def __init__(
         self,
@@ -186,43 +157,6 @@ class SignalExporter(ExporterEndpoint):
             await exporter._give_up()  # noqa: SLF001 - our own
             raise
         return exporter
-
-    def _set_up(
-        self,
-        process_name: str,
-        existing_redis_conn: redis.asyncio.Redis | None,
-        redis_host: str,
-        redis_port: int,
-        runner_host: str | None,
-        conn_timeout: float | timedelta | None,
-        log_level: str | int | None,
-        *,
-        url: str | None,
-        namespace: str | None,
-        max_payload: int | None,
-        **options: Any,
-    ) -> None:
-        self._transport = async_transport(
-            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace
-        )
-        super().__init__(process_name, runner_host, conn_timeout, log_level, limits=limits_for(max_payload), **options)
-        self.conn_type = "new" if existing_redis_conn is None else "existing"
-        self.init_listener: Listener | None = None
-        self._connecting = asyncio.Lock()
-        self._is_connected = False
-        self._waiters: Waiters[_News] = Waiters(_News)
-        self._subscribing = asyncio.Lock()
-        self._closing = asyncio.Lock()
-        self._is_ending = False
-        self._unreleased: Release | None = None
-        self._link = Link(
-            f"state-signals-{self.pub_id}",
-            self._transport,
-            self._commands,
-            self._core,
-            self._outage,
-            self._tell_waiters,
-        )
 
     @property
     def redis(self) -> Any:
@@ -450,25 +384,6 @@ class SignalExporter(ExporterEndpoint):
         async with self._closing:
             await self._end()
 
-    async def _end(self) -> None:
-        is_first, self._is_ending = not self._is_ending, True
-        try:
-            if is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
-                # With its tag, so that responders that are locked to that hear of it.
-                await self._shutdown(self._core.tag, CLOSE_TIMEOUT)
-        except (TransportError, Closed, PublisherIdInUse) as error:
-            self.logger.warning("closed without telling the responders: %s", error)
-            # Nor is it told anything else.
-            self._link.is_up = False
-        finally:
-            await self._stop_listening()
-            await self._link.stop()
-            await self._release()
-            self._core.close(time.monotonic())
-            self._tell_waiters()
-            self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
-            await self._transport.close()
-
     async def __aenter__(self) -> Self:
         try:
             await self.connect()
@@ -481,209 +396,3 @@ class SignalExporter(ExporterEndpoint):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-    async def _connect(self) -> None:
-        while True:
-            try:
-                await self._transport.connect()
-            except ServerUnreachable as error:
-                self._connection_failed(error)
-                await asyncio.sleep(RETRY_INTERVAL)
-            else:
-                break
-        if self._has_fixed_id and self._core.can_be_claimed:
-            await self._claim()
-
-    async def _claim(self) -> None:
-        waiter = self._waiters.add(CLAIM)
-        self._core.claim()
-        until = time.monotonic() + self._patience_to_claim()
-        await self._send(until)
-        try:
-            held = await self._wait(waiter, ClaimHeld, until)
-        finally:
-            self._waiters.remove(CLAIM)
-        if not self._resumes:
-            return
-        if not held.found:
-            await self._release()
-            raise self._unknown()
-        if self._core.state is ExporterState.INITIALIZED:
-            await self._start_listening(until)
-
-    async def _initialize(
-        self,
-        legal_events: list[str],
-        tag: str | None,
-        expected_resps: list[str] | None,
-        began: float,
-        **waiting: Any,
-    ) -> None:
-        self._check_usable()
-        until = self._until(waiting["timeout"], began)
-        # Nothing is sent before we listen: an answer might come before that.
-        async with self._held(self._link.sending, until):
-            before = self._core.state
-            announcement = self._core.initialize(
-                legal_events,
-                tag=tag,
-                expected=() if expected_resps is None else expected_resps,
-                now=began,
-                sent=time.time(),
-                **waiting,
-            )
-            waiter = self._waiters.add(announcement)
-            try:
-                await self._start_listening(until)
-            except BaseException:
-                self._take_back(before, announcement)
-                raise
-        try:
-            await self._send(until)
-            await self._wait(waiter, SignalSent, until)
-        except BaseException:
-            self._take_back(before, announcement)
-            raise
-        finally:
-            self._forget(announcement)
-
-    @asynccontextmanager
-    async def _held(self, lock: asyncio.Lock, until: float) -> AsyncGenerator[None]:
-        """Hold a lock, which whoever waits for the server may have; raise if that is not possible until then."""
-        try:
-            async with asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic())):
-                await lock.acquire()
-        except TimeoutError:
-            raise self._unreachable("it did not work out in time", self._link.error) from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _take_back(self, before: ExporterState, announcement: str) -> None:
-        self._core.initialization_failed(before, announcement)
-        self._waiters.remove(announcement)
-
-    async def _shutdown(self, tag: str | None, timeout: float | None) -> None:
-        signal_id = self._core.shutdown(tag=tag, timeout=timeout, now=time.monotonic(), sent=time.time())
-        waiter = self._waiters.add(signal_id)
-        self._tell_waiters()
-        until = self._until(timeout)
-        try:
-            await self._send(until)
-            await self._wait(waiter, SignalSent, until)
-        finally:
-            self._forget(signal_id)
-            await self._stop_listening()
-
-    async def _start_listening(self, until: float) -> None:
-        if self.init_listener is not None and self.init_listener.is_alive():
-            return
-        await self._stop_listening()
-        self.init_listener = Listener(
-            self._transport,
-            self._link.perform,
-            self._core,
-            self._outage,
-            received=self._received,
-            responses_lost=self._responses_lost,
-            log=self._log,
-        )
-        try:
-            await self.init_listener.start(until)
-        except BaseException:
-            await self._stop_listening()
-            raise
-
-    async def _stop_listening(self) -> None:
-        if self.init_listener is not None:
-            await self.init_listener.stop()
-
-    async def _give_up(self) -> None:
-        """End before it has begun. What was to be resumed still can be."""
-        self._closed = True
-        await self._stop_listening()
-        await self._link.stop()
-        await self._release(keeps_record=True)
-        await self._transport.close()
-
-    async def _release(self, *, keeps_record: bool = False) -> None:
-        """Give the name up, if it is ours and the server reacts. Once."""
-        # Again, if that was cancelled the last time.
-        request = self._unreleased = self._core.release(keeps_record=keeps_record) or self._unreleased
-        if request is None or not self._link.is_up:
-            return
-        try:
-            await perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
-        except (TransportError, Closed, RequestRefused) as error:
-            self.logger.warning("what is on the server stays until it expires: %s", error)
-        self._unreleased = None
-
-    async def _send(self, until: float) -> None:
-        """Have sent what the core has to say, and see to what follows from it."""
-        self._link.begin()
-        await self._link.pump(until, is_urgent=True)
-        self._tell_waiters()
-        self._wake_if_due()
-
-    def _received(self, arrived: Sequence[bytes], position: bytes | None) -> None:
-        now = time.monotonic()
-        for data in arrived:
-            self._core.message_received(data, now)
-        if position is not None:
-            self._core.responses_read(position)
-        self._tell_waiters()
-        self._wake_if_due()
-
-    def _responses_lost(self) -> None:
-        self._core.responses_lost()
-        self._link.wake()
-
-    def _wake_if_due(self) -> None:
-        due = self._core.next_upkeep()
-        if due <= time.monotonic():
-            self._link.wake()
-
-    def _tell_waiters(self) -> None:
-        """Pass the news on to whoever waits."""
-        events: list[Event] = []
-        while (event := self._core.next_event()) is not None:
-            events.append(event)
-            self._waiters.tell(event)
-            if isinstance(event, ClaimRefused):
-                self._waiters.fail(self._taken(event.owner))
-        for event in events:
-            self._log(event)
-
-    async def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
-        not_before = -math.inf
-        while True:
-            deadline = min(max(self._core.next_deadline() or math.inf, not_before), until)
-            try:
-                async with asyncio.timeout(None if deadline == math.inf else max(0.0, deadline - time.monotonic())):
-                    news = await waiter.news.get()
-            except TimeoutError:
-                await self._time_is_up(waiter, until)
-                # Without a connection, what is due stays so.
-                not_before = time.monotonic() + _DUE_AGAIN
-                continue
-            self._raise_for(news, self._link.error)
-            if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
-                returned = waiter.on_outcome(news.responder_id, news.report)
-                if inspect.isawaitable(returned):
-                    await returned
-            elif isinstance(news, kind):
-                return news
-
-    async def _time_is_up(self, waiter: Waiter[_News], until: float) -> None:
-        now = time.monotonic()
-        self._core.handle_timeout(now, time.time())
-        self._tell_waiters()
-        if now >= until + _OVERTIME and waiter.news.empty():
-            raise self._unreachable("it did not work out in time", self._link.error)
-        # What is due while somebody waits: looks at who is alive, periodic announcements.
-        await self._link.pump(until)
-
-    def _forget(self, signal_id: str) -> None:
-        self._waiters.remove(signal_id)
-        self._core.abandon(signal_id)

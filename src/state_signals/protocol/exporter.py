@@ -85,7 +85,6 @@ class ExporterProtocol:
         self.counters: Counter[str] = Counter()
         self._resumes = resumes
         self._limits = limits
-        self._speech = Speech(publisher_id, process_name, runner_host, reply, strict_v1, new_id)
         self._announcement: Publication | None = None
         self._announced_until: float | None = None
         # The newest initialization that the server has taken, and its identifier.
@@ -104,6 +103,7 @@ class ExporterProtocol:
             waited_for=self._responses.pending,
             is_owed=self._responses.is_owed,
         )
+        self._speech = Speech(publisher_id, process_name, runner_host, reply, strict_v1, new_id, self._server)
 
     # Who it is
 
@@ -212,7 +212,7 @@ class ExporterProtocol:
         following = self._next_state(ExporterAction.PUBLISH)
         awaits = wait and self.state is ExporterState.INITIALIZED
         limit = options.timeout
-        publication = self._publication(
+        publication = self._speech.publication(
             event, sample, tag, metadata, wait=(float("inf") if limit is None else limit) if awaits else None, sent=sent
         )
         publication.deadline = None if limit is None else now + max(limit, TIME_TO_SEND)
@@ -250,7 +250,7 @@ class ExporterProtocol:
             InvalidType, InvalidArgument: for a tag that cannot be sent.
         """
         following = self._next_state(ExporterAction.SHUTDOWN)
-        publication = self._publication(SHUTDOWN, -1, tag, None, wait=None, sent=sent)
+        publication = self._speech.publication(SHUTDOWN, -1, tag, None, wait=None, sent=sent)
         publication.deadline = None if timeout is None else now + timeout
         publication.forgotten = ("init",)
         publication.forgets_roster = True
@@ -435,38 +435,14 @@ class ExporterProtocol:
         self._roster.expire(now)
 
     def _announce(self, events: list[str], tag: str | None, sent: float, deadline: float | None) -> str:
-        publication = self._publication(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
+        publication = self._speech.publication(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
         publication.deadline = self._announced_until = deadline
         # Only once it goes out it is known for sure since when we are there.
-        publication.info = lambda: self._speech.record(
-            events, tag, publication.signal_id, self._server.registration
-        ).encode()
+        publication.info = lambda: self._speech.record(events, tag, publication.signal_id).encode()
         self._server.outgoing.add(publication)
         self._announcement = publication
         self._responses.announced(publication.signal_id)
         return publication.signal_id
-
-    def _publication(
-        self,
-        event: str,
-        sample: int,
-        tag: str | None,
-        metadata: dict[str, Any] | None,
-        *,
-        wait: float | None,
-        sent: float,
-    ) -> Publication:
-        return self._speech.publication(
-            event,
-            sample,
-            tag,
-            metadata,
-            wait=wait,
-            sent=sent,
-            seq=self._server.outgoing.head + len(self._server.outgoing) + 1,
-            presence=self._presence,
-            is_journaled=self._server.is_journaled,
-        )
 
     def _subscribe(self, responder_id: str, signal_id: str | None, ttl: float | None, now: float) -> None:
         if self.state is not ExporterState.INITIALIZED or not self._responses.is_announcement(signal_id):
@@ -537,7 +513,7 @@ class ExporterProtocol:
         record: dict[str, bytes] = {}
         if self._initialization is not None and self.state is ExporterState.INITIALIZED:
             signal_id, data = self._initialization
-            info = self._speech.record(self.legal_events, self.tag, signal_id, self._server.registration)
+            info = self._speech.record(self.legal_events, self.tag, signal_id)
             record = {"info": info.encode(), "init": data}
             again.insert(0, data)
         roster = {name: self._member(name).encode() for name in self.subs}

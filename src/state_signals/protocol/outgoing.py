@@ -103,13 +103,18 @@ class Outgoing:
     def __contains__(self, signal_id: str) -> bool:
         return any(each.signal_id == signal_id for each in self._queue)
 
+    @property
+    def next_position(self) -> int:
+        """The position of the next signal that is queued, if all before it go out."""
+        return self.head + len(self._queue) + 1
+
     def add(self, publication: Publication) -> None:
         """Queue a signal.
 
         Raises:
             InvalidType, InvalidArgument, MessageTooLarge: if it cannot be sent; it is not queued then.
         """
-        publication.entry = publication.encode(self.head + len(self._queue) + 1, self._limits)
+        publication.entry = publication.encode(self.next_position, self._limits)
         if len(publication.entry.data) > self._limits.max_payload - _ROOM:
             publication.check_room(self._limits)
         self._queue.append(publication)

@@ -8,8 +8,8 @@ from typing import Any
 
 from state_signals.messages import NO_TAG, Envelope, Signal
 from state_signals.protocol.outgoing import Publication
-from state_signals.protocol.presence import Presence
-from state_signals.protocol.registration import Record, Registration
+from state_signals.protocol.registration import Record
+from state_signals.protocol.server_side import ServerSide
 
 __all__ = ["Speech"]
 
@@ -25,6 +25,7 @@ class Speech:
         reply: key of the stream that collects the responses; None: the version 1 channel does.
         strict_v1: whether it says nothing beyond version 1.
         new_id: makes the signals' identifiers.
+        server: where it is heard.
     """
 
     publisher_id: str
@@ -33,6 +34,7 @@ class Speech:
     reply: str | None
     strict_v1: bool
     new_id: Callable[[], str]
+    server: ServerSide
 
     def publication(
         self,
@@ -43,9 +45,6 @@ class Speech:
         *,
         wait: float | None,
         sent: float,
-        seq: int,
-        presence: Presence,
-        is_journaled: bool,
     ) -> Publication:
         """Return a signal that is to go out, with a new identifier.
 
@@ -65,14 +64,20 @@ class Speech:
         envelope = None
         if not self.strict_v1:
             envelope = Envelope(
-                id=signal_id, seq=seq, sent=sent, reply=self.reply, wait=wait, ttl=presence.ttl, journal=is_journaled
+                id=signal_id,
+                # Unless it has to wait, and another one is given up meanwhile.
+                seq=self.server.outgoing.next_position,
+                sent=sent,
+                reply=self.reply,
+                wait=wait,
+                ttl=self.server.presence.ttl,
+                journal=self.server.is_journaled,
             )
         return Publication(signal, envelope, signal_id)
 
-    def record(
-        self, events: list[str] | None, tag: str | None, announcement: str, registration: Registration
-    ) -> Record:
+    def record(self, events: list[str] | None, tag: str | None, announcement: str) -> Record:
         """Return what whoever resumes it has to know."""
+        registration = self.server.registration
         return Record(
             process_name=self.process_name,
             runner_host=self.runner_host,

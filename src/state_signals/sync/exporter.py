@@ -2,64 +2,35 @@
 
 from __future__ import annotations
 
-import math
-import queue
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from state_signals.arguments import check_callback, check_on_lost, limits_for
+from state_signals.arguments import check_callback, check_on_lost
 from state_signals.endpoint import (
     CLOSE_TIMEOUT,
     DEFAULT_PRESENCE_TTL,
     DEFAULT_RETENTION,
-    RETRY_INTERVAL,
-    ExporterEndpoint,
 )
-from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, TransportError
 from state_signals.protocol.events import (
-    ClaimHeld,
-    ClaimRefused,
-    Event,
-    OutcomeKnown,
     RoundCompleted,
-    SignalSent,
     SubscriptionCompleted,
 )
-from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult, Report
-from state_signals.sync.link import Link, perform
-from state_signals.sync.listener import Listener
-from state_signals.sync.workers import Guard
-from state_signals.transport.base import Transport
-from state_signals.transport.commands import RequestRefused
-from state_signals.transport.connect import transport
-from state_signals.waiters import CLAIM, SUBSCRIPTION, Waiter, Waiters
+from state_signals.sync.session import Session
+from state_signals.waiters import SUBSCRIPTION
 
 if TYPE_CHECKING:
     import redis
 
 __all__ = ["SignalExporter"]
 
-_LONGEST_WAIT = 86_400.0
-"""Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
 
-_OVERTIME = 0.02
-"""Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
-
-_DUE_AGAIN = 0.05
-"""Seconds between two attempts at what is due, at the least."""
-
-_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
-
-_News = queue.SimpleQueue[Event | PublisherIdInUse | Closed]
-
-
-class SignalExporter(ExporterEndpoint):
+class SignalExporter(Session):
     """Publishes signals, and knows by name who has acted on them.
 
     Connects when it is made. Safe to use from several threads. Use it as a context manager, or call `close()`.
@@ -87,8 +58,6 @@ class SignalExporter(ExporterEndpoint):
         TransportError: (also a `redis.ConnectionError`) if the server cannot be used.
         PublisherIdInUse: if another exporter with this `publisher_id` is alive.
     """
-
-    _transport: Transport
 
     def __init__(
         self,
@@ -186,47 +155,6 @@ class SignalExporter(ExporterEndpoint):
             resumes=True,
         )
         return exporter
-
-    def _set_up(
-        self,
-        process_name: str,
-        existing_redis_conn: redis.Redis | None,
-        redis_host: str,
-        redis_port: int,
-        runner_host: str | None,
-        conn_timeout: float | timedelta | None,
-        log_level: str | int | None,
-        *,
-        url: str | None,
-        namespace: str | None,
-        max_payload: int | None,
-        **options: Any,
-    ) -> None:
-        self._transport = transport(existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace)
-        super().__init__(process_name, runner_host, conn_timeout, log_level, limits=limits_for(max_payload), **options)
-        self.conn_type = "new" if existing_redis_conn is None else "existing"
-        self.init_listener: Listener | None = None
-        # Guards the core.
-        self._lock = Guard()
-        self._waiters: Waiters[_News] = Waiters(_News)
-        self._subscribing = threading.Lock()
-        # Reentrant, because a signal handler may close what is being closed.
-        self._closing = threading.RLock()
-        self._is_ending = False
-        self._link = Link(
-            f"state-signals-{self.pub_id}",
-            self._transport,
-            self._commands,
-            self._core,
-            self._lock,
-            self._outage,
-            self._tell_waiters,
-        )
-        try:
-            self._connect()
-        except BaseException:
-            self._give_up()
-            raise
 
     @property
     def redis(self) -> Any:
@@ -448,33 +376,6 @@ class SignalExporter(ExporterEndpoint):
             if is_alone:
                 self._closing.release()
 
-    def _end(self) -> None:
-        is_first, self._is_ending = not self._is_ending, True
-        try:
-            if is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
-                # With its tag, so that responders that are locked to that hear of it.
-                self._shutdown(self._core.tag, CLOSE_TIMEOUT)
-        except (TransportError, Closed, PublisherIdInUse) as error:
-            self.logger.warning("closed without telling the responders: %s", error)
-            # Nor is it told anything else.
-            self._link.is_up = False
-        finally:
-            if self._link.is_up and not self._link.stop(timeout=CLOSE_TIMEOUT):
-                # What is under way there takes too long.
-                self._link.is_up = False
-            if not self._link.is_up:
-                # Our threads may be waiting for the server: nothing is said to that any more.
-                self._transport.close()
-            self._stop_listening()
-            self._link.stop()
-            self._release()
-            with self._lock:
-                self._core.close(time.monotonic())
-            self._tell_waiters()
-            with self._lock:
-                self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
-            self._transport.close()
-
     def __enter__(self) -> Self:
         return self
 
@@ -482,220 +383,3 @@ class SignalExporter(ExporterEndpoint):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _connect(self) -> None:
-        while True:
-            try:
-                self._transport.connect()
-            except ServerUnreachable as error:
-                self._connection_failed(error)
-                time.sleep(RETRY_INTERVAL)
-            else:
-                break
-        if self._has_fixed_id and self._core.can_be_claimed:
-            self._claim()
-
-    def _claim(self) -> None:
-        with self._lock:
-            waiter = self._waiters.add(CLAIM)
-            self._core.claim()
-        until = time.monotonic() + self._patience_to_claim()
-        self._send(until)
-        try:
-            held = self._wait(waiter, ClaimHeld, until)
-        finally:
-            with self._lock:
-                self._waiters.remove(CLAIM)
-        if not self._resumes:
-            return
-        if not held.found:
-            self._release()
-            raise self._unknown()
-        if self._core.state is ExporterState.INITIALIZED:
-            self._start_listening(until)
-
-    def _initialize(
-        self,
-        legal_events: list[str],
-        tag: str | None,
-        expected_resps: list[str] | None,
-        began: float,
-        **waiting: Any,
-    ) -> None:
-        self._check_usable()
-        until = self._until(waiting["timeout"], began)
-        # Nothing is sent before we listen: an answer might come before that.
-        with self._held(self._link.sending, until):
-            before = self._core.state
-            with self._lock:
-                announcement = self._core.initialize(
-                    legal_events,
-                    tag=tag,
-                    expected=() if expected_resps is None else expected_resps,
-                    now=began,
-                    sent=time.time(),
-                    **waiting,
-                )
-                waiter = self._waiters.add(announcement)
-            try:
-                self._start_listening(until)
-            except BaseException:
-                self._take_back(before, announcement)
-                raise
-        try:
-            self._send(until)
-            self._wait(waiter, SignalSent, until)
-        except BaseException:
-            self._take_back(before, announcement)
-            raise
-        finally:
-            self._forget(announcement)
-
-    @contextmanager
-    def _held(self, lock: threading.Lock | Guard, until: float) -> Generator[None]:
-        """Hold a lock, which whoever waits for the server may have; raise if that is not possible until then."""
-        left = until - time.monotonic()
-        if not lock.acquire(timeout=-1.0 if left == math.inf else min(max(0.0, left), _LONGEST_WAIT)):
-            raise self._unreachable("it did not work out in time", self._link.error)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _take_back(self, before: ExporterState, announcement: str) -> None:
-        with self._lock:
-            self._core.initialization_failed(before, announcement)
-            self._waiters.remove(announcement)
-
-    def _shutdown(self, tag: str | None, timeout: float | None) -> None:
-        with self._lock:
-            signal_id = self._core.shutdown(tag=tag, timeout=timeout, now=time.monotonic(), sent=time.time())
-            waiter = self._waiters.add(signal_id)
-        self._tell_waiters()
-        until = self._until(timeout)
-        try:
-            self._send(until)
-            self._wait(waiter, SignalSent, until)
-        except BaseException:
-            self._stop_listening(waits=False)
-            raise
-        else:
-            self._stop_listening()
-        finally:
-            self._forget(signal_id)
-
-    def _start_listening(self, until: float) -> None:
-        if self.init_listener is not None and self.init_listener.is_alive():
-            return
-        self._stop_listening(waits=False)
-        self.init_listener = Listener(
-            self._transport,
-            self._link.perform,
-            self._core,
-            self._lock,
-            self._outage,
-            received=self._received,
-            responses_lost=self._responses_lost,
-            log=self._log,
-        )
-        try:
-            self.init_listener.start(until)
-        except BaseException:
-            # An attempt to connect takes longer than callers have time.
-            self._stop_listening(waits=False)
-            raise
-
-    def _stop_listening(self, *, waits: bool = True) -> None:
-        if self.init_listener is not None:
-            self.init_listener.stop(waits=waits)
-
-    def _give_up(self) -> None:
-        """End before it has begun. What was to be resumed still can be."""
-        self._stop_listening()
-        self._link.stop()
-        self._release(keeps_record=True)
-        self._transport.close()
-
-    def _release(self, *, keeps_record: bool = False) -> None:
-        """Give the name up, if it is ours and the server reacts. Once."""
-        with self._lock:
-            request = self._core.release(keeps_record=keeps_record)
-        if request is None or not self._link.is_up:
-            return
-        try:
-            perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
-        except (TransportError, Closed, RequestRefused) as error:
-            self.logger.warning("what is on the server stays until it expires: %s", error)
-
-    def _send(self, until: float) -> None:
-        """Have sent what the core has to say, and see to what follows from it."""
-        self._link.begin()
-        self._link.pump(until, is_urgent=True)
-        self._tell_waiters()
-        self._wake_if_due()
-
-    def _received(self, arrived: Sequence[bytes], position: bytes | None) -> None:
-        now = time.monotonic()
-        with self._lock:
-            for data in arrived:
-                self._core.message_received(data, now)
-            if position is not None:
-                self._core.responses_read(position)
-        self._tell_waiters()
-        self._wake_if_due()
-
-    def _responses_lost(self) -> None:
-        with self._lock:
-            self._core.responses_lost()
-        self._link.wake()
-
-    def _wake_if_due(self) -> None:
-        with self._lock:
-            due = self._core.next_upkeep()
-        if due <= time.monotonic():
-            self._link.wake()
-
-    def _tell_waiters(self) -> None:
-        """Pass the news on to whoever waits."""
-        events: list[Event] = []
-        with self._lock:
-            while (event := self._core.next_event()) is not None:
-                events.append(event)
-                self._waiters.tell(event)
-                if isinstance(event, ClaimRefused):
-                    self._waiters.fail(self._taken(event.owner))
-        for event in events:
-            self._log(event)
-
-    def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
-        not_before = -math.inf
-        while True:
-            with self._lock:
-                deadline = min(max(self._core.next_deadline() or math.inf, not_before), until)
-            try:
-                news = waiter.news.get(timeout=min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT))
-            except queue.Empty:
-                self._time_is_up(waiter, until)
-                # Without a connection, what is due stays so.
-                not_before = time.monotonic() + _DUE_AGAIN
-                continue
-            self._raise_for(news, self._link.error)
-            if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
-                waiter.on_outcome(news.responder_id, news.report)
-            elif isinstance(news, kind):
-                return news
-
-    def _time_is_up(self, waiter: Waiter[_News], until: float) -> None:
-        now = time.monotonic()
-        with self._lock:
-            self._core.handle_timeout(now, time.time())
-        self._tell_waiters()
-        if now >= until + _OVERTIME and waiter.news.empty():
-            raise self._unreachable("it did not work out in time", self._link.error)
-        # What is due while somebody waits: looks at who is alive, periodic announcements.
-        self._link.pump(until)
-
-    def _forget(self, signal_id: str) -> None:
-        with self._lock:
-            self._waiters.remove(signal_id)
-            self._core.abandon(signal_id)

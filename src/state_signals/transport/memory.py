@@ -177,6 +177,10 @@ class _BaseInbox(ABC):
         """Take what the hub has. Called by any thread."""
 
     @abstractmethod
+    def _call(self) -> None:
+        """Have whoever reads take a look. Called by any thread."""
+
+    @abstractmethod
     def _take(self, hub: _Hub) -> list[bytes]:
         """Return what there is, without waiting."""
 
@@ -184,6 +188,37 @@ class _BaseInbox(ABC):
         hub, self._hub = self._hub, None
         if hub is not None:
             hub.detach(self._names, self.deliver)
+
+
+class _Channels(_BaseInbox):
+    """What is published on channels."""
+
+    def __init__(self, hub: _Hub, channels: Sequence[str], timeout: float) -> None:
+        self._mail = _Mail()
+        super().__init__(hub, channels, timeout)
+
+    def deliver(self, data: bytes) -> None:
+        self._mail.put(data)
+        self._call()
+
+    def _take(self, hub: _Hub) -> list[bytes]:
+        return self._mail.take(hub.address)
+
+
+class _Stream(_BaseInbox):
+    """What is appended to a stream."""
+
+    def __init__(self, hub: _Hub, key: str, after: bytes, timeout: float) -> None:
+        self._key = key
+        self.last = after
+        super().__init__(hub, (key,), timeout)
+
+    def deliver(self, data: bytes) -> None:
+        self._call()
+
+    def _take(self, hub: _Hub) -> list[bytes]:
+        self.last, found = hub.read(self._key, self.last)
+        return found
 
 
 class _Inbox(_BaseInbox):
@@ -230,33 +265,6 @@ class _Inbox(_BaseInbox):
         return is_over
 
 
-class _Subscription(_Inbox):
-    def __init__(self, hub: _Hub, channels: Sequence[str], timeout: float) -> None:
-        self._mail = _Mail()
-        super().__init__(hub, channels, timeout)
-
-    def deliver(self, data: bytes) -> None:
-        self._mail.put(data)
-        self._call()
-
-    def _take(self, hub: _Hub) -> list[bytes]:
-        return self._mail.take(hub.address)
-
-
-class _Collection(_Inbox):
-    def __init__(self, hub: _Hub, key: str, after: bytes, timeout: float) -> None:
-        self._key = key
-        self.last = after
-        super().__init__(hub, (key,), timeout)
-
-    def deliver(self, data: bytes) -> None:
-        self._call()
-
-    def _take(self, hub: _Hub) -> list[bytes]:
-        self.last, found = hub.read(self._key, self.last)
-        return found
-
-
 class _AsyncInbox(_BaseInbox):
     def __init__(self, hub: _Hub, names: Sequence[str], timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -298,31 +306,20 @@ class _AsyncInbox(_BaseInbox):
             self._leave()
 
 
-class _AsyncSubscription(_AsyncInbox):
-    def __init__(self, hub: _Hub, channels: Sequence[str], timeout: float) -> None:
-        self._mail = _Mail()
-        super().__init__(hub, channels, timeout)
-
-    def deliver(self, data: bytes) -> None:
-        self._mail.put(data)
-        self._call()
-
-    def _take(self, hub: _Hub) -> list[bytes]:
-        return self._mail.take(hub.address)
+class _Subscription(_Channels, _Inbox):
+    pass
 
 
-class _AsyncCollection(_AsyncInbox):
-    def __init__(self, hub: _Hub, key: str, after: bytes, timeout: float) -> None:
-        self._key = key
-        self.last = after
-        super().__init__(hub, (key,), timeout)
+class _Collection(_Stream, _Inbox):
+    pass
 
-    def deliver(self, data: bytes) -> None:
-        self._call()
 
-    def _take(self, hub: _Hub) -> list[bytes]:
-        self.last, found = hub.read(self._key, self.last)
-        return found
+class _AsyncSubscription(_Channels, _AsyncInbox):
+    pass
+
+
+class _AsyncCollection(_Stream, _AsyncInbox):
+    pass
 
 
 class _BaseTransport:
