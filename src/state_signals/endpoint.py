@@ -8,35 +8,18 @@ from __future__ import annotations
 import logging
 import math
 import os
-import platform
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
 
 from state_signals.arguments import (
-    check_events,
-    check_names,
-    check_presence_ttl,
-    check_replay,
-    check_retention,
-    check_text,
-    identifier,
     seconds,
 )
 from state_signals.exceptions import (
     Closed,
     InvalidArgument,
-    PublisherIdInUse,
     ServerRefused,
     ServerUnreachable,
     TransportError,
-    UnknownExporter,
 )
-from state_signals.handlers import Handlers
-from state_signals.identity import fate, new_owner
-from state_signals.limits import Limits
-from state_signals.messages import Signal
 from state_signals.outages import Outage
 from state_signals.protocol.events import (
     Degraded,
@@ -45,13 +28,8 @@ from state_signals.protocol.events import (
     MessageRefused,
     Restored,
     RoundCompleted,
-    SignalRefused,
     SignalsMissed,
-    SignalUnsent,
 )
-from state_signals.protocol.exporter import TIME_TO_SEND, ExporterProtocol
-from state_signals.protocol.responder import ResponderProtocol
-from state_signals.protocol.states import ExporterState
 from state_signals.results import PublishResult
 from state_signals.transport.base import AsyncTransport, Transport
 from state_signals.transport.commands import Commands
@@ -61,10 +39,13 @@ __all__ = [
     "CLOSE_TIMEOUT",
     "DEFAULT_PRESENCE_TTL",
     "DEFAULT_RETENTION",
+    "DUE_AGAIN",
+    "NO_CHANNEL",
+    "NO_REDELIVERY",
+    "NO_STREAM",
+    "OVERTIME",
     "RETRY_INTERVAL",
     "Endpoint",
-    "ExporterEndpoint",
-    "ResponderEndpoint",
 ]
 
 DEFAULT_RETENTION = 86_400.0
@@ -82,14 +63,22 @@ CLOSE_TIMEOUT = 2.0
 RETRY_INTERVAL = 1.0
 """Seconds between two attempts to connect (version 1 behaviour)."""
 
+DUE_AGAIN = 0.05
+"""Seconds between two attempts at what is due, at the least: without a connection, it stays due."""
+
+OVERTIME = 0.02
+"""Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
+
+NO_REDELIVERY = "redelivery: if this responder dies while it acts, it does not get the signal again"
+NO_STREAM = "the stream of responses: they come over the version 1 channel, and are lost while that is disconnected"
+NO_CHANNEL = "the version 1 channel: version 1 responders are not heard"
+
 _LOG_EVERY = 10.0
 """Seconds in which so many lines are logged about one kind of message, and no more."""
 
 _LATE_IN_LOG = 20
 
 _NAMES_IN_LOG = 20
-
-_Handler = TypeVar("_Handler", bound=Callable[[Signal], Any])
 
 
 class Endpoint:
@@ -188,229 +177,6 @@ class Endpoint:
             if members
         ]
         self.logger.warning("signal %s: %s", result.signal_id, "; ".join(parts) or "no responder is subscribed")
-
-
-class ExporterEndpoint(Endpoint):
-    """The identity and the attributes of an exporter."""
-
-    def __init__(
-        self,
-        process_name: str,
-        runner_host: str | None,
-        conn_timeout: object,
-        log_level: str | int | None,
-        *,
-        publisher_id: str | None,
-        strict_v1: bool,
-        journal: bool,
-        presence_ttl: object,
-        retention: float,
-        resumes: bool,
-        limits: Limits,
-    ) -> None:
-        check_retention(retention)
-        super().__init__("exporter", log_level, conn_timeout, retention)
-        check_text("process_name", process_name)
-        host = platform.node() if runner_host is None else runner_host
-        check_text("runner_host", host)
-        name = identifier("publisher_id", publisher_id, f"{process_name}-{uuid.uuid4()}")
-        self._resumes = resumes
-        self._has_fixed_id = publisher_id is not None
-        self._core = ExporterProtocol(
-            name,
-            process_name,
-            host,
-            reply=self._transport.keys.reply(name) if journal else None,
-            owner=new_owner(),
-            fate=fate,
-            strict_v1=strict_v1,
-            journal=journal,
-            presence_ttl=check_presence_ttl(presence_ttl),
-            resumes=resumes,
-            limits=limits,
-        )
-        self._superseded: PublisherIdInUse | None = None
-
-    def _check_usable(self) -> None:
-        super()._check_usable()
-        if self._superseded is not None:
-            raise self._superseded
-
-    def _patience_to_claim(self) -> float:
-        """Return the seconds within which it is known whose a `publisher_id` is, if the server reacts."""
-        return self._core.claim_ttl + (CLAIM_TIMEOUT if self._conn_timeout is None else self._conn_timeout)
-
-    def _until(self, timeout: object, began: float | None = None) -> float:
-        """Return when a call with this timeout has to end, its signal being sent; infinite: never."""
-        limit = seconds("timeout", timeout)
-        now = time.monotonic() if began is None else began
-        return math.inf if limit is None else now + max(limit, TIME_TO_SEND)
-
-    def _raise_for(self, news: object, why: TransportError | None) -> None:
-        """Raise what ends a wait without the result that is waited for."""
-        if isinstance(news, PublisherIdInUse | Closed):
-            raise news
-        if isinstance(news, SignalUnsent):
-            raise self._unreachable("the signal was not published within its timeout", why)
-        if isinstance(news, SignalRefused):
-            raise self._refused("publish a signal", news.why)
-
-    def _taken(self, owner: bytes) -> PublisherIdInUse:
-        """Return the error for a `publisher_id` that belongs to another exporter."""
-        self._superseded = PublisherIdInUse(
-            f"publisher_id {self.pub_id!r} belongs to another exporter, which is alive: {owner[:300]!r}; "
-            f"close that one, or choose another publisher_id"
-        )
-        return self._superseded
-
-    def _unknown(self) -> UnknownExporter:
-        """Return the error for an exporter that cannot be resumed."""
-        return UnknownExporter(
-            f"there is no exporter {self.pub_id!r} to resume at {self._transport.address}: it was never "
-            f"initialized, it was closed, or the server has forgotten it; check publisher_id, url and namespace"
-        )
-
-    @property
-    def pub_id(self) -> str:
-        """The `publisher_id` of the signals. May be assigned before the first of them; better is `publisher_id=`."""
-        return self._core.publisher_id
-
-    @pub_id.setter
-    def pub_id(self, name: str) -> None:
-        checked = identifier("pub_id", name, "")
-        self._core.rename(checked, self._transport.keys.reply(checked))
-
-    @property
-    def proc_name(self) -> str:
-        """The `process_name` of the signals."""
-        return self._core.process_name
-
-    @proc_name.setter
-    def proc_name(self, name: str) -> None:
-        check_text("proc_name", name)
-        self._core.process_name = name
-
-    @property
-    def runner_host(self) -> str:
-        """The `runner_host` of the signals."""
-        return self._core.runner_host
-
-    @runner_host.setter
-    def runner_host(self, name: str) -> None:
-        check_text("runner_host", name)
-        self._core.runner_host = name
-
-    @property
-    def subs(self) -> set[str]:
-        """The roster: the responders that every signal waits for. May be changed and assigned."""
-        return self._core.subs
-
-    @subs.setter
-    def subs(self, names: set[str]) -> None:
-        self._core.subs = set(check_names("subs", names))
-
-    @property
-    def absent(self) -> frozenset[str]:
-        """The members of the roster that were expected (`expected_resps`) and have not subscribed."""
-        return self._core.absent
-
-    @property
-    def legal_events(self) -> list[str] | None:
-        """The events that may be published; None before `initialize`."""
-        return self._core.legal_events
-
-    @legal_events.setter
-    def legal_events(self, events: list[str]) -> None:
-        self._core.legal_events = check_events(events)
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """How often each kind of message arrived that was not a first answer to an open round."""
-        return dict(self._core.counters)
-
-    def _warn_if_not_initialized(self) -> None:
-        if self._core.state is not ExporterState.INITIALIZED:
-            self.logger.warning("exporter is %s: no events are checked, nobody is waited for", self._core.state)
-
-
-class ResponderEndpoint(Endpoint):
-    """The identity, the attributes and the handlers of a responder."""
-
-    def __init__(
-        self,
-        responder_name: str | None,
-        conn_timeout: object,
-        log_level: str | int | None,
-        *,
-        responder_id: str | None,
-        replay: object,
-        presence_ttl: object,
-        limits: Limits,
-        can_await: bool,
-    ) -> None:
-        super().__init__("responder", log_level, conn_timeout, DEFAULT_RETENTION)
-        name = platform.node() if responder_name is None else responder_name
-        check_text("responder_name", name)
-        fixed = identifier("responder_id", responder_id, f"{name}-{uuid.uuid4()}-resp")
-        keys = self._transport.keys
-        self._core = ResponderProtocol(
-            fixed,
-            reply_of=keys.reply,
-            replay=check_replay(replay),
-            presence_ttl=check_presence_ttl(presence_ttl),
-            limits=limits,
-        )
-        # Only who keeps its name can be told again what it was told before it died.
-        self._channels = [keys.signals] if responder_id is None else [keys.signals, keys.redeliveries(fixed)]
-        self._handlers = Handlers(can_await=can_await)
-        self._stopping = False
-
-    @property
-    def responder_id(self) -> str:
-        """The `responder_id` of the answers. May be assigned, before the first answer."""
-        return self._core.responder_id
-
-    @responder_id.setter
-    def responder_id(self, name: str) -> None:
-        self._core.responder_id = identifier("responder_id", name, "")
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """How often each kind of message arrived that was not a signal to act on."""
-        return dict(self._core.counters)
-
-    def lock_id(self, publisher_id: str) -> None:
-        """Listen to the signals of one exporter only.
-
-        Raises:
-            InvalidType: (a `TypeError`) unless it is a text.
-        """
-        self._core.lock_id(publisher_id)
-
-    def lock_tag(self, tag: str) -> None:
-        """Listen to signals with one tag only.
-
-        Raises:
-            InvalidType: (a `TypeError`) unless it is a text.
-        """
-        self._core.lock_tag(tag)
-
-    def unlock(self) -> None:
-        """Listen to every exporter and every tag again."""
-        self._core.unlock()
-
-    def on(self, *events: str) -> Callable[[_Handler], _Handler]:
-        """Register a function that `run()` calls with each signal of these events; of all others, if none is given.
-
-        Returning answers success, and a returned text is the message. Raising answers failure, with the error as the
-        message. Events without a function are answered with success: there was nothing to do. A function for
-        `"initialization"` is called upon subscription; one for `"shutdown"` at the end, and nobody awaits its answer.
-
-        Raises:
-            InvalidType: if an event is no text, or if the function is async and this responder is not.
-            InvalidArgument: if an event has a function already.
-        """
-        return self._handlers.add(events)
 
 
 def _logger(kind: str, level: str | int | None) -> logging.Logger:

@@ -11,7 +11,16 @@ from typing import Any, Protocol
 from state_signals.exceptions import TransportError
 from state_signals.requests import CatchUp, CheckJournal, CheckPresence, Discover, Introduce
 
-__all__ = ["Backoff", "Core", "Outage", "shows_that_it_works"]
+__all__ = ["SHORTEST_TRY", "SHORTEST_WAIT", "Backoff", "Core", "Outage", "shows_that_it_works"]
+
+SHORTEST_TRY = 0.05
+"""Seconds that are left when something begins that is not urgent: cut short, it would cost a connection that works."""
+
+SHORTEST_WAIT = 0.01
+"""Seconds between two rounds of upkeep, at the least, unless somebody asks for one."""
+
+_WORKS_AFTER = 0.02
+"""Seconds that a connection has to last before the next one is made as soon as it is lost."""
 
 _READS = (CatchUp, CheckJournal, CheckPresence, Discover, Introduce)
 
@@ -63,6 +72,11 @@ class Backoff:
     def reset(self) -> None:
         """Begin anew: the connection has worked."""
         self._wait = 0.0
+
+    def lasted(self, seconds: float) -> None:
+        """Take note how long the connection has lasted that was lost."""
+        if seconds >= _WORKS_AFTER:
+            self.reset()
 
 
 class Outage:

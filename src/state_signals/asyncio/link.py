@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
-from state_signals.outages import Backoff, Core, Outage, shows_that_it_works
+from state_signals.outages import SHORTEST_TRY, SHORTEST_WAIT, Backoff, Core, Outage, shows_that_it_works
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
 
@@ -21,15 +21,6 @@ _LAST_WAIT = 0.5
 
 _CANCEL_AGAIN = 0.1
 """Seconds after which a task that was cancelled, and goes on, is cancelled again."""
-
-_WORKS_AFTER = 0.02
-"""Seconds that a connection has to last before the next one is made as soon as it is lost."""
-
-_SHORTEST_TRY = 0.05
-"""Seconds that are left when something begins that is not urgent: cut short, it would cost a connection that works."""
-
-_SHORTEST_WAIT = 0.01
-"""Seconds between two rounds of upkeep, at the least, unless somebody asks for one."""
 
 
 async def perform(transport: AsyncTransport, commands: Commands, request: Any, timeout: float = TIMEOUT) -> Any:
@@ -130,7 +121,7 @@ class Link:
 
     async def pump_alone(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
         """As `pump`, for who holds `sending`."""
-        least = 0.0 if is_urgent else _SHORTEST_TRY
+        least = 0.0 if is_urgent else SHORTEST_TRY
         while self.is_up and (remaining := until - time.monotonic()) > least:
             request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
             if request is None or not await self._carry_out(request, min(TIMEOUT, remaining)):
@@ -169,8 +160,7 @@ class Link:
             self.is_up = False
             # Wakes do not shorten it: else a server that takes connections and refuses all else would be stormed.
             now = time.monotonic()
-            if now - self._up_since >= _WORKS_AFTER:
-                self._backoff.reset()
+            self._backoff.lasted(now - self._up_since)
             self._retry_at = now + self._backoff.next()
             self._outage.lost("commands", error)
         self.begin()
@@ -182,7 +172,7 @@ class Link:
             due = await self._keep_up()
             if self._is_stopped:
                 return
-            wait = None if due == math.inf else max(_SHORTEST_WAIT, due - time.monotonic())
+            wait = None if due == math.inf else max(SHORTEST_WAIT, due - time.monotonic())
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._woken.wait()

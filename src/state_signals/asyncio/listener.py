@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from state_signals.asyncio.reader import Reader
+from state_signals.endpoint import NO_CHANNEL, NO_STREAM
 from state_signals.exceptions import ServerRefused
 from state_signals.outages import Outage
 from state_signals.protocol.events import Degraded, Event
@@ -15,9 +16,6 @@ from state_signals.transport.base import AsyncCollection, AsyncInbox, AsyncTrans
 from state_signals.transport.commands import RequestRefused
 
 __all__ = ["Listener"]
-
-_NO_STREAM = "the stream of responses: they come over the version 1 channel, and are lost while that is disconnected"
-_NO_CHANNEL = "the version 1 channel: version 1 responders are not heard"
 
 
 class Listener:
@@ -87,7 +85,7 @@ class Listener:
         self._readers = [each for each in self._readers if each is not reader]
         if reader is self._stream:
             self._core.responses_refused()
-        self._log(Degraded(_NO_STREAM if reader is self._stream else _NO_CHANNEL, str(error)))
+        self._log(Degraded(NO_STREAM if reader is self._stream else NO_CHANNEL, str(error)))
 
     async def _open_stream(self) -> AsyncCollection:
         name, after = self._core.publisher_id, self._core.position

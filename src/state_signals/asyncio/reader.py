@@ -14,9 +14,6 @@ from state_signals.transport.base import AsyncInbox
 
 __all__ = ["Reader"]
 
-_WORKS_AFTER = 0.02
-"""Seconds that an inbox has to last before the next one is opened as soon as it is lost."""
-
 _AnyInbox = TypeVar("_AnyInbox", bound=AsyncInbox)
 
 
@@ -126,8 +123,7 @@ class Reader(Generic[_AnyInbox]):
             return False
         except TransportError as error:
             self._outage.lost(self.name, error)
-            if time.monotonic() - began >= _WORKS_AFTER:
-                backoff.reset()
+            backoff.lasted(time.monotonic() - began)
             return True
         finally:
             await inbox.close()

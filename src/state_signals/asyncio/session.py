@@ -16,10 +16,12 @@ from state_signals.asyncio.link import Link, perform
 from state_signals.asyncio.listener import Listener
 from state_signals.endpoint import (
     CLOSE_TIMEOUT,
+    DUE_AGAIN,
+    OVERTIME,
     RETRY_INTERVAL,
-    ExporterEndpoint,
 )
 from state_signals.exceptions import Closed, PublisherIdInUse, ServerUnreachable, TransportError
+from state_signals.exporter_endpoint import ExporterEndpoint
 from state_signals.protocol.events import (
     ClaimHeld,
     ClaimRefused,
@@ -40,12 +42,6 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 __all__ = ["Session"]
-
-_OVERTIME = 0.02
-"""Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
-
-_DUE_AGAIN = 0.05
-"""Seconds between two attempts at what is due, at the least."""
 
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
 
@@ -296,7 +292,7 @@ class Session(ExporterEndpoint):
             except TimeoutError:
                 await self._time_is_up(waiter, until)
                 # Without a connection, what is due stays so.
-                not_before = time.monotonic() + _DUE_AGAIN
+                not_before = time.monotonic() + DUE_AGAIN
                 continue
             self._raise_for(news, self._link.error)
             if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
@@ -310,7 +306,7 @@ class Session(ExporterEndpoint):
         now = time.monotonic()
         self._core.handle_timeout(now, time.time())
         self._tell_waiters()
-        if now >= until + _OVERTIME and waiter.news.empty():
+        if now >= until + OVERTIME and waiter.news.empty():
             raise self._unreachable("it did not work out in time", self._link.error)
         # What is due while somebody waits: looks at who is alive, periodic announcements.
         await self._link.pump(until)

@@ -9,18 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
-from state_signals.outages import Backoff, Core, Outage, shows_that_it_works
+from state_signals.outages import SHORTEST_TRY, Backoff, Core, Outage, shows_that_it_works
 from state_signals.sync.workers import Guard, Upkeep
 from state_signals.transport.base import TIMEOUT, Transport
 from state_signals.transport.commands import Commands, RequestRefused
 
 __all__ = ["Link", "perform"]
-
-_WORKS_AFTER = 0.02
-"""Seconds that a connection has to last before the next one is made as soon as it is lost."""
-
-_SHORTEST_TRY = 0.05
-"""Seconds that are left when something begins that is not urgent: cut short, it would cost a connection that works."""
 
 
 def perform(transport: Transport, commands: Commands, request: Any, timeout: float = TIMEOUT) -> Any:
@@ -108,7 +102,7 @@ class Link(Upkeep):
             if self._is_under_way:
                 # A signal handler has interrupted ourselves: nobody knows how far that went.
                 self._lose_track()
-            least = 0.0 if is_urgent else _SHORTEST_TRY
+            least = 0.0 if is_urgent else SHORTEST_TRY
             while self.is_up and (remaining := until - time.monotonic()) > least:
                 with self._lock:
                     request = self._core.next_request(time.monotonic(), is_urgent=is_urgent)
@@ -150,8 +144,7 @@ class Link(Upkeep):
             self.is_up = False
             # Wakes do not shorten it: else a server that takes connections and refuses all else would be stormed.
             now = time.monotonic()
-            if now - self._up_since >= _WORKS_AFTER:
-                self._backoff.reset()
+            self._backoff.lasted(now - self._up_since)
             self._retry_at = now + self._backoff.next()
             if not self.is_stopping:
                 self._outage.lost("commands", error)

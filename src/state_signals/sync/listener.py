@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from state_signals.endpoint import NO_CHANNEL, NO_STREAM
 from state_signals.exceptions import ServerRefused
 from state_signals.outages import Outage
 from state_signals.protocol.events import Degraded, Event
@@ -16,9 +17,6 @@ from state_signals.transport.base import Collection, Inbox, Transport
 from state_signals.transport.commands import RequestRefused
 
 __all__ = ["Listener"]
-
-_NO_STREAM = "the stream of responses: they come over the version 1 channel, and are lost while that is disconnected"
-_NO_CHANNEL = "the version 1 channel: version 1 responders are not heard"
 
 
 class Listener:
@@ -92,7 +90,7 @@ class Listener:
         if reader is self._stream:
             with self._lock:
                 self._core.responses_refused()
-        self._log(Degraded(_NO_STREAM if reader is self._stream else _NO_CHANNEL, str(error)))
+        self._log(Degraded(NO_STREAM if reader is self._stream else NO_CHANNEL, str(error)))
 
     def _open_stream(self) -> Collection:
         with self._lock:

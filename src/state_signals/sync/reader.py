@@ -14,9 +14,6 @@ from state_signals.transport.base import Inbox
 
 __all__ = ["Reader"]
 
-_WORKS_AFTER = 0.02
-"""Seconds that an inbox has to last before the next one is opened as soon as it is lost."""
-
 _AnyInbox = TypeVar("_AnyInbox", bound=Inbox)
 
 
@@ -125,8 +122,7 @@ class Reader(Worker, Generic[_AnyInbox]):
         except TransportError as error:
             if not self.is_stopping:
                 self._outage.lost(self.name, error)
-            if time.monotonic() - began >= _WORKS_AFTER:
-                backoff.reset()
+            backoff.lasted(time.monotonic() - began)
             return not self.is_stopping
         else:
             return False

@@ -15,12 +15,19 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from state_signals.arguments import limits_for
-from state_signals.endpoint import CLOSE_TIMEOUT, DEFAULT_PRESENCE_TTL, RETRY_INTERVAL, ResponderEndpoint
+from state_signals.endpoint import (
+    CLOSE_TIMEOUT,
+    DEFAULT_PRESENCE_TTL,
+    DUE_AGAIN,
+    NO_REDELIVERY,
+    RETRY_INTERVAL,
+)
 from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, TransportError
 from state_signals.messages import SHUTDOWN, Signal
 from state_signals.outages import Backoff
 from state_signals.protocol.events import Degraded, SignalReceived
 from state_signals.requests import CatchUp, Discover
+from state_signals.responder_endpoint import ResponderEndpoint
 from state_signals.sync.link import Link, perform
 from state_signals.sync.workers import Guard
 from state_signals.transport.base import Inbox, Transport
@@ -31,11 +38,6 @@ if TYPE_CHECKING:
     import redis
 
 __all__ = ["SignalResponder"]
-
-_DUE_AGAIN = 0.05
-"""Seconds between two attempts at what is due, while there is no connection."""
-
-_NO_REDELIVERY = "redelivery: if this responder dies while it acts, it does not get the signal again"
 
 
 class SignalResponder(ResponderEndpoint):
@@ -264,7 +266,7 @@ class SignalResponder(ResponderEndpoint):
                 raise
             inbox = self._transport.subscribe(self._channels[:1])
             del self._channels[1:]
-            self._log(Degraded(_NO_REDELIVERY, str(error)))
+            self._log(Degraded(NO_REDELIVERY, str(error)))
         with self._lock:
             self._core.subscribed(time.monotonic())
         return inbox
@@ -323,7 +325,7 @@ class SignalResponder(ResponderEndpoint):
         if due == math.inf:
             return None
         # Without a connection, what is due stays so.
-        return max(0.0 if self._link.is_up else _DUE_AGAIN, due - time.monotonic())
+        return max(0.0 if self._link.is_up else DUE_AGAIN, due - time.monotonic())
 
     def _subscribe_again(self) -> Inbox | None:
         backoff = Backoff()

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from state_signals.arguments import limits_for
 from state_signals.endpoint import (
     CLOSE_TIMEOUT,
+    DUE_AGAIN,
+    OVERTIME,
     RETRY_INTERVAL,
-    ExporterEndpoint,
 )
 from state_signals.exceptions import Closed, PublisherIdInUse, ServerUnreachable, TransportError
+from state_signals.exporter_endpoint import ExporterEndpoint
 from state_signals.protocol.events import (
     ClaimHeld,
     ClaimRefused,
@@ -43,12 +45,6 @@ __all__ = ["Session"]
 
 _LONGEST_WAIT = 86_400.0
 """Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
-
-_OVERTIME = 0.02
-"""Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
-
-_DUE_AGAIN = 0.05
-"""Seconds between two attempts at what is due, at the least."""
 
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
 
@@ -324,7 +320,7 @@ class Session(ExporterEndpoint):
             except queue.Empty:
                 self._time_is_up(waiter, until)
                 # Without a connection, what is due stays so.
-                not_before = time.monotonic() + _DUE_AGAIN
+                not_before = time.monotonic() + DUE_AGAIN
                 continue
             self._raise_for(news, self._link.error)
             if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
@@ -337,7 +333,7 @@ class Session(ExporterEndpoint):
         with self._lock:
             self._core.handle_timeout(now, time.time())
         self._tell_waiters()
-        if now >= until + _OVERTIME and waiter.news.empty():
+        if now >= until + OVERTIME and waiter.news.empty():
             raise self._unreachable("it did not work out in time", self._link.error)
         # What is due while somebody waits: looks at who is alive, periodic announcements.
         self._link.pump(until)

@@ -10,13 +10,12 @@ from abc import abstractmethod
 from contextlib import suppress
 from types import TracebackType
 
+from state_signals.outages import SHORTEST_WAIT
+
 __all__ = ["Guard", "Stopping", "Upkeep", "Worker"]
 
 _LONGEST_WAIT = 86_400.0
 """Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
-
-_SHORTEST_WAIT = 0.01
-"""Seconds between two rounds of upkeep, at the least, unless somebody asks for one."""
 
 
 class Stopping(Exception):
@@ -78,7 +77,7 @@ class Upkeep(Worker):
         while not self.is_stopping:
             due = self.keep_up()
             if not self.is_stopping:
-                self.pause(max(_SHORTEST_WAIT, due - time.monotonic()) if due < math.inf else _LONGEST_WAIT)
+                self.pause(max(SHORTEST_WAIT, due - time.monotonic()) if due < math.inf else _LONGEST_WAIT)
 
     @abstractmethod
     def keep_up(self) -> float:
