@@ -231,6 +231,8 @@ def without_time(reply: Any) -> Any:
     match reply:
         case requests.Claimed():
             return replace(reply, expires_in=reply.expires_in > 0, server_time=0.0)
+        case requests.Beaten():
+            return replace(reply, server_time=0.0)
         case requests.PresenceChecked():
             return replace(reply, seen={name: seen is not None for name, seen in reply.seen.items()}, server_time=0.0)
         case requests.Discovered():
