@@ -349,7 +349,7 @@ async def test_without_a_server_the_error_says_where_why_and_what_to_try(shell: 
 
 async def test_conn_timeout_counts_attempts(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = "sync" if shell == "sync" else "asyncio"
-    monkeypatch.setattr(f"state_signals.{module}.exporter.RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(f"state_signals.{module}.session.RETRY_INTERVAL", 0.01)
     attempts = 0
     with socket.create_server(("127.0.0.1", 0)) as listening:
 

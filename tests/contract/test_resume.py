@@ -28,7 +28,7 @@ def owner_is(monkeypatch: pytest.MonkeyPatch) -> Any:
                 facts["place"] = "another host"
             return json.dumps(facts).encode()
 
-        monkeypatch.setattr("state_signals.endpoint.new_owner", owner)
+        monkeypatch.setattr("state_signals.exporter_endpoint.new_owner", owner)
 
     return be
 

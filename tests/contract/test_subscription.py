@@ -78,7 +78,7 @@ async def test_who_is_expected_is_on_the_roster_even_if_it_never_comes(parties: 
 async def test_periodic_announces_again_until_enough_are_there(
     parties: Parties, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("state_signals.protocol.exporter.ANNOUNCE_INTERVAL", 0.02)
+    monkeypatch.setattr("state_signals.protocol.roster.ANNOUNCE_INTERVAL", 0.02)
     exporter = await parties.exporter()
     waiting = parties.task(exporter.initialize_and_wait(1, EVENTS, timeout=-1, periodic=True))
     await eventually(lambda: len(wire.signals()) >= 5)
@@ -90,7 +90,7 @@ async def test_periodic_announces_again_until_enough_are_there(
 async def test_without_periodic_it_is_announced_once(
     parties: Parties, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("state_signals.protocol.exporter.ANNOUNCE_INTERVAL", 0.02)
+    monkeypatch.setattr("state_signals.protocol.roster.ANNOUNCE_INTERVAL", 0.02)
     exporter = await parties.exporter()
     assert await exporter.initialize_and_wait(1, EVENTS, timeout=0.2) == 1
     assert events_on(wire) == ["initialization"]

@@ -26,7 +26,7 @@ from state_signals.protocol.events import (
     RoundCompleted,
     SubscriptionCompleted,
 )
-from state_signals.protocol.exporter import ANNOUNCE_INTERVAL
+from state_signals.protocol.roster import ANNOUNCE_INTERVAL
 from state_signals.protocol.states import ExporterState
 from tests.protocol.stage import Exporter, events
 

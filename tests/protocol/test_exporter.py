@@ -10,7 +10,8 @@ import pytest
 from state_signals import Closed, IllegalEvent, InvalidArgument, InvalidType, Limits, MessageTooLarge
 from state_signals.codec import ENVELOPE_KEY, decode_signal
 from state_signals.protocol.events import MessageRefused, ResponderSubscribed, RoundCompleted, SubscriptionCompleted
-from state_signals.protocol.exporter import ANNOUNCE_INTERVAL, ExporterProtocol
+from state_signals.protocol.exporter import ExporterProtocol
+from state_signals.protocol.roster import ANNOUNCE_INTERVAL
 from state_signals.protocol.states import ExporterState
 from tests.protocol.stage import (
     Exporter,

@@ -25,14 +25,14 @@ from state_signals.protocol.outgoing import Publication, broadcast_again
 from state_signals.protocol.presence import Presence
 from state_signals.protocol.registration import Member, Registration, read_member, read_record
 from state_signals.protocol.responses import Responses
-from state_signals.protocol.roster import ANNOUNCE_INTERVAL, Roster
+from state_signals.protocol.roster import Roster
 from state_signals.protocol.rounds import Round, RoundOptions
 from state_signals.protocol.server_side import Facts, ServerSide
 from state_signals.protocol.speech import Speech
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
 from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked, Release
 
-__all__ = ["ANNOUNCE_INTERVAL", "TIME_TO_SEND", "ExporterProtocol"]
+__all__ = ["TIME_TO_SEND", "ExporterProtocol"]
 
 TIME_TO_SEND = 0.03
 """Seconds that a signal has to reach the server, at the least: a timeout of 0 says that nobody is waited for."""
