@@ -77,6 +77,7 @@ class _WireEnvelope(msgspec.Struct):
     journal: bool = True
     again: bool = False
     redelivered: bool = False
+    aborted: str | None = None
     # The user's metadata is an empty object, not none: without the envelope the two would look the same.
     empty: bool = False
 
@@ -198,6 +199,8 @@ def _extension(envelope: Envelope, *, is_empty: bool) -> dict[str, Any]:
         found["again"] = True
     if envelope.redelivered:
         found["redelivered"] = True
+    if envelope.aborted is not None:
+        found["aborted"] = envelope.aborted
     if is_empty:
         found["empty"] = True
     return found
@@ -217,6 +220,8 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
     if wire.reply is not None:
         # A key holds a prefix and a namespace around the publisher_id.
         _check_received_name("reply", wire.reply, Limits(max_name=3 * limits.max_name))
+    if wire.aborted is not None:
+        _check_received_name("aborted", wire.aborted, limits)
     return Envelope(
         id=wire.id,
         seq=wire.seq,
@@ -227,6 +232,7 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
         journal=wire.journal,
         again=wire.again,
         redelivered=wire.redelivered,
+        aborted=wire.aborted,
     )
 
 

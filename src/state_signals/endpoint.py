@@ -22,6 +22,7 @@ from state_signals.exceptions import (
 )
 from state_signals.outages import Outage
 from state_signals.protocol.events import (
+    AbortRequested,
     Degraded,
     Event,
     LateResponse,
@@ -127,6 +128,8 @@ class Endpoint:
             self._warn(event.reason, f"dropped a message, {event.detail:.300}", 1)
         elif isinstance(event, RoundCompleted) and not event.result.ok:
             self._log_result(event.result)
+        elif isinstance(event, AbortRequested):
+            self.logger.warning("%r aborts the run: %s", event.by, event.reason)
         elif isinstance(event, Degraded):
             self.logger.warning("the server does not allow it (%s), so this goes without %s", event.why, event.lost)
         elif isinstance(event, Restored):

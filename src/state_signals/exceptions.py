@@ -12,6 +12,7 @@
     ├── Closed (RuntimeError)              the object was closed, or belongs to another process
     ├── PublisherIdInUse                   another live exporter has this publisher_id
     ├── UnknownExporter (LookupError)      there is nothing to resume under this publisher_id
+    ├── RunAborted                         somebody has aborted the run, and said why
     ├── RoundFailed                        a phase could not begin: its result says who and why
     └── EmbeddedServerError (RuntimeError) the embedded server is not installed or did not start
 
@@ -37,6 +38,7 @@ __all__ = [
     "MessageTooLarge",
     "PublisherIdInUse",
     "RoundFailed",
+    "RunAborted",
     "ServerRefused",
     "ServerUnreachable",
     "StateSignalsError",
@@ -103,6 +105,18 @@ class PublisherIdInUse(StateSignalsError):
 
 class UnknownExporter(StateSignalsError, LookupError):
     """There is nothing on the server from which an exporter could be resumed."""
+
+
+class RunAborted(StateSignalsError):
+    """The run was aborted: its responders were told that it is over, and nothing more can be published.
+
+    Attributes:
+        reason: why, in the words of whoever did it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RoundFailed(StateSignalsError):

@@ -6,9 +6,10 @@ import math
 import platform
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from state_signals.arguments import (
+    check_callback,
     check_events,
     check_names,
     check_presence_ttl,
@@ -20,7 +21,9 @@ from state_signals.arguments import (
 from state_signals.endpoint import CLAIM_TIMEOUT, Endpoint
 from state_signals.exceptions import (
     Closed,
+    InvalidArgument,
     PublisherIdInUse,
+    RunAborted,
     TransportError,
     UnknownExporter,
 )
@@ -52,9 +55,11 @@ class ExporterEndpoint(Endpoint):
         presence_ttl: object,
         retention: float,
         resumes: bool,
+        on_abort: Callable[[str], object] | None,
         limits: Limits,
     ) -> None:
         check_retention(retention)
+        check_callback("on_abort", on_abort)
         super().__init__("exporter", log_level, conn_timeout, retention)
         check_text("process_name", process_name)
         host = platform.node() if runner_host is None else runner_host
@@ -76,11 +81,15 @@ class ExporterEndpoint(Endpoint):
             limits=limits,
         )
         self._superseded: PublisherIdInUse | None = None
+        self._aborted: RunAborted | None = None
+        self._on_abort = on_abort
 
     def _check_usable(self) -> None:
         super()._check_usable()
         if self._superseded is not None:
             raise self._superseded
+        if self._aborted is not None:
+            raise self._aborted
 
     def _patience_to_claim(self) -> float:
         """Return the seconds within which it is known whose a `publisher_id` is, if the server reacts."""
@@ -94,7 +103,7 @@ class ExporterEndpoint(Endpoint):
 
     def _raise_for(self, news: object, why: TransportError | None) -> None:
         """Raise what ends a wait without the result that is waited for."""
-        if isinstance(news, PublisherIdInUse | Closed):
+        if isinstance(news, PublisherIdInUse | Closed | RunAborted):
             raise news
         if isinstance(news, SignalUnsent):
             raise self._unreachable("the signal was not published within its timeout", why)
@@ -108,6 +117,22 @@ class ExporterEndpoint(Endpoint):
             f"close that one, or choose another publisher_id"
         )
         return self._superseded
+
+    def _abort_run(self, reason: str) -> RunAborted:
+        """Return the error for a run that is aborted from now on."""
+        self._aborted = RunAborted(f"the run of {self.pub_id!r} was aborted: {reason}", reason)
+        return self._aborted
+
+    def _check_detachable(self) -> None:
+        """Refuse to leave behind what nobody can resume.
+
+        Raises:
+            InvalidArgument: if there is no roster, or the server keeps nothing.
+        """
+        if self._core.state is not ExporterState.INITIALIZED:
+            raise InvalidArgument(f"exporter {self.pub_id!r} is {self._core.state}: initialize it before you detach")
+        if not self._core.can_be_claimed:
+            raise InvalidArgument(f"exporter {self.pub_id!r} has no journal, so that nobody could resume it")
 
     def _unknown(self) -> UnknownExporter:
         """Return the error for an exporter that cannot be resumed."""
@@ -145,6 +170,11 @@ class ExporterEndpoint(Endpoint):
     def runner_host(self, name: str) -> None:
         check_text("runner_host", name)
         self._core.runner_host = name
+
+    @property
+    def aborted(self) -> str | None:
+        """Why the run was aborted; None: it was not."""
+        return None if self._aborted is None else self._aborted.reason
 
     @property
     def subs(self) -> set[str]:

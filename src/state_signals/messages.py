@@ -50,6 +50,7 @@ class Envelope:
         journal: whether the signal is in the exporter's journal.
         again: whether it is broadcast once more, after the exporter was out of touch: others may have come since.
         redelivered: whether it is sent once more to a responder that may have died while acting on it.
+        aborted: with a shutdown: why the run was aborted; None: it was not.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Envelope:
     journal: bool = True
     again: bool = False
     redelivered: bool = False
+    aborted: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,8 @@ class Receipt:
         signal_id: the signal that is answered; the response counts for no other.
         sent: seconds since the epoch, by the responder's clock.
         took: seconds from the signal's receipt to the answer.
-        state: `"working"` in a progress report, which is no answer yet; `"left"` from a responder that closes.
+        state: `"working"` in a progress report, which is no answer yet; `"left"` from a responder that closes;
+            `"abort"` from somebody who wants the run to end.
         ttl: seconds after which the responder, without another proof of life, is lost; None: it gives none.
         again: whether the same answer may have been sent before.
     """
@@ -155,6 +158,11 @@ class Signal:
     def redelivered(self) -> bool:
         """Whether it comes again, because a responder of this name may have died while acting on it."""
         return self._envelope is not None and self._envelope.redelivered
+
+    @property
+    def aborted(self) -> str | None:
+        """With a shutdown: why the run was aborted; None: it was not, or the exporter speaks version 1."""
+        return self._envelope.aborted if self._envelope else None
 
     def to_json_str(self) -> str:
         """Return the version 1 JSON: its keys in its order, `metadata` left out when None."""

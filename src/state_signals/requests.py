@@ -113,6 +113,7 @@ class Publish:
         record: facts about the exporter to keep beside its journal, by field.
         forgotten: fields of the record to delete.
         forgets_roster: delete the roster, too.
+        verdicts: what has become of rounds, to be written down.
     """
 
     publisher_id: str
@@ -121,6 +122,7 @@ class Publish:
     record: Mapping[str, bytes] = field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
     forgets_roster: bool = False
+    verdicts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +179,13 @@ class Beat:
     Attributes:
         ttl: see `Claim`.
         position: how far the responses were read, to be kept in the record.
+        verdicts: see `Publish`.
     """
 
     publisher_id: str
     ttl: float
     position: bytes | None = None
+    verdicts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +227,17 @@ class Release:
     Attributes:
         owner: who we are.
         keeps_record: leave record and roster to whoever resumes the exporter.
+        lives_on: with that, let the exporter count as live until what is its own expires.
+        position: how far the responses were read, to be kept in the record.
+        verdicts: see `Publish`.
     """
 
     publisher_id: str
     owner: bytes
     keeps_record: bool = False
+    lives_on: bool = False
+    position: bytes | None = None
+    verdicts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from state_signals.exceptions import Closed, PublisherIdInUse
+from state_signals.exceptions import Closed, PublisherIdInUse, RunAborted
 from state_signals.protocol.events import (
     ClaimHeld,
     Event,
@@ -19,7 +19,10 @@ from state_signals.protocol.events import (
 )
 from state_signals.results import Report
 
-__all__ = ["CLAIM", "SUBSCRIPTION", "Waiter", "Waiters"]
+__all__ = ["CLAIM", "SUBSCRIPTION", "End", "Waiter", "Waiters"]
+
+End = PublisherIdInUse | Closed | RunAborted
+"""Why nothing will come any more."""
 
 SUBSCRIPTION = "subscription"
 """Key of whoever waits in `initialize_and_wait`; no signal id looks like it."""
@@ -29,7 +32,7 @@ CLAIM = "claim"
 
 
 class _Queue(Protocol):
-    def put_nowait(self, item: Event | PublisherIdInUse | Closed, /) -> None: ...
+    def put_nowait(self, item: Event | End, /) -> None: ...
 
 
 _AnyQueue = TypeVar("_AnyQueue", bound=_Queue)
@@ -76,7 +79,7 @@ class Waiters(Generic[_AnyQueue]):
         if waiter is not None and (waiter.on_outcome or not isinstance(event, OutcomeKnown)):
             waiter.news.put_nowait(event)
 
-    def fail(self, error: PublisherIdInUse | Closed) -> None:
+    def fail(self, error: End) -> None:
         """Tell all that nothing will come any more."""
         for waiter in list(self._waiters.values()):
             waiter.news.put_nowait(error)

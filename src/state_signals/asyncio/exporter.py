@@ -9,13 +9,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from state_signals.arguments import check_callback, check_on_lost
+from state_signals.arguments import check_callback, check_on_lost, check_text
 from state_signals.asyncio.session import Session
 from state_signals.endpoint import (
     DEFAULT_PRESENCE_TTL,
     DEFAULT_RETENTION,
 )
-from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, TransportError
+from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, RunAborted, TransportError
 from state_signals.protocol.events import (
     RoundCompleted,
     SubscriptionCompleted,
@@ -51,6 +51,7 @@ class SignalExporter(Session):
             and after which this exporter counts as gone; -1 or None: nobody is lost.
         retention: seconds that what is kept on the server outlives the last activity.
         max_payload: bytes in one message, at the most, both ways; default: 1 MiB.
+        on_abort: called in the event loop, with the reason, when somebody else aborts the run.
 
     Raises:
         InvalidType, InvalidArgument: for arguments that cannot work.
@@ -74,6 +75,7 @@ class SignalExporter(Session):
         presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         retention: float = DEFAULT_RETENTION,
         max_payload: int | None = None,
+        on_abort: Callable[[str], object] | None = None,
     ) -> None:
         self._set_up(
             process_name,
@@ -92,6 +94,7 @@ class SignalExporter(Session):
             retention=retention,
             max_payload=max_payload,
             resumes=False,
+            on_abort=on_abort,
         )
 
     @classmethod
@@ -109,6 +112,7 @@ class SignalExporter(Session):
         presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         retention: float = DEFAULT_RETENTION,
         max_payload: int | None = None,
+        on_abort: Callable[[str], object] | None = None,
     ) -> Self:
         """Go on where an exporter ended that has crashed: its roster, legal events and numbering come back.
 
@@ -126,6 +130,7 @@ class SignalExporter(Session):
             presence_ttl: seconds that proofs of life are good for.
             retention: seconds that what is kept outlives the last activity.
             max_payload: bytes in one message.
+            on_abort: as in the constructor.
 
         Raises:
             UnknownExporter: if there is nothing to resume.
@@ -150,6 +155,7 @@ class SignalExporter(Session):
             retention=retention,
             max_payload=max_payload,
             resumes=True,
+            on_abort=on_abort,
         )
         try:
             await exporter.connect()
@@ -169,6 +175,7 @@ class SignalExporter(Session):
         Raises:
             TransportError: (also a `redis.ConnectionError`) if the server cannot be used.
             PublisherIdInUse: if another exporter with this `publisher_id` is alive.
+            RunAborted: if somebody has aborted the run.
             Closed: after `close()`, or in another process.
         """
         self._check_usable()
@@ -285,6 +292,7 @@ class SignalExporter(Session):
             TransportError: if the signal could not be published within the timeout, or the server refuses it. Once it
                 is published, lost connections raise nothing: the round goes on when they are back.
             PublisherIdInUse: if another exporter has taken our `publisher_id`.
+            RunAborted: if somebody has aborted the run.
             Closed: after `close()`, or in another process.
         """
         await self.connect()
@@ -326,6 +334,39 @@ class SignalExporter(Session):
         await self.connect()
         await self._shutdown(tag, self._conn_timeout)
 
+    async def abort(self, reason: str) -> None:
+        """Tell the responders that the run is over, and why; whoever waits in another call gets `RunAborted`.
+
+        From then on this exporter can only be closed. Others abort it with `state-signals abort`.
+
+        Args:
+            reason: why, in a few words.
+
+        Raises:
+            InvalidType, InvalidArgument: for a reason that cannot be sent.
+            RunAborted: if somebody was faster.
+            TransportError: if the server cannot be used.
+        """
+        check_text("reason", reason)
+        await self.connect()
+        await self._shutdown(self._core.tag, self._conn_timeout, reason)
+
+    async def detach(self) -> None:
+        """End here, and leave the run to whoever resumes the exporter: another process, minutes or hours later.
+
+        Until then its roster stands, and responders can still subscribe. What nobody resumes is forgotten when the
+        retention time is over.
+
+        Raises:
+            InvalidArgument: if there is nothing to resume: it is not initialized, or has no journal.
+            Closed, RunAborted, PublisherIdInUse: if it cannot be used any more.
+        """
+        self._check_usable()
+        self._check_detachable()
+        self._closed = True
+        async with self._closing:
+            await self._end(lives_on=True)
+
     @asynccontextmanager
     async def phase(
         self,
@@ -364,7 +405,7 @@ class SignalExporter(Session):
         except BaseException as error:
             # Whoever has started is to stop. What went wrong is not to be covered by what goes wrong now, and whoever
             # interrupts does not want to wait.
-            with suppress(TransportError, Closed, PublisherIdInUse):
+            with suppress(TransportError, Closed, PublisherIdInUse, RunAborted):
                 await publish("stop", wait=isinstance(error, Exception))
             raise
         stopped = await publish("stop")

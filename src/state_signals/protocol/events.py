@@ -8,6 +8,7 @@ from state_signals.messages import Signal
 from state_signals.results import PublishResult, Report
 
 __all__ = [
+    "AbortRequested",
     "ClaimHeld",
     "ClaimRefused",
     "Degraded",
@@ -48,6 +49,14 @@ class ResponderLeft:
     """A responder has closed in good order: it is no longer on the roster."""
 
     responder_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRequested:
+    """Somebody wants the run to end, and says why."""
+
+    reason: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,7 @@ Event = (
     SignalReceived
     | ResponderSubscribed
     | ResponderLeft
+    | AbortRequested
     | ClaimHeld
     | ClaimRefused
     | SignalSent

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from state_signals.arguments import check_count, check_events, check_min_success, check_names, seconds
-from state_signals.codec import decode_response
+from state_signals.codec import WireResponse, decode_response
 from state_signals.exceptions import Closed, IllegalEvent, InvalidArgument, InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.messages import INITIALIZATION, RESERVED_EVENTS, SHUTDOWN
 from state_signals.protocol.events import (
+    AbortRequested,
     ClaimHeld,
     Event,
     MessageRefused,
+    RoundCompleted,
     SignalRefused,
     SignalSent,
     SignalUnsent,
@@ -31,6 +33,7 @@ from state_signals.protocol.server_side import Facts, ServerSide
 from state_signals.protocol.speech import Speech
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
 from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked, Release
+from state_signals.verdicts import encode_verdict
 
 __all__ = ["TIME_TO_SEND", "ExporterProtocol"]
 
@@ -92,7 +95,7 @@ class ExporterProtocol:
         self._events: deque[Event] = deque()
         self._roster = Roster(self._events.append)
         self._presence = Presence(presence_ttl)
-        self._responses = Responses(limits, self.counters, self._events.append, self._presence)
+        self._responses = Responses(limits, self.counters, self._response_event, self._presence)
         self._server = ServerSide(
             Registration(publisher_id, owner, presence_ttl or _CLAIM_TTL, fate),
             self._presence,
@@ -243,14 +246,24 @@ class ExporterProtocol:
         if not event:
             raise IllegalEvent("the event must not be empty")
 
-    def shutdown(self, *, tag: str | None = None, timeout: float | None = None, now: float, sent: float) -> str:
+    def shutdown(
+        self,
+        *,
+        tag: str | None = None,
+        timeout: float | None = None,
+        aborted: str | None = None,
+        now: float,
+        sent: float,
+    ) -> str:
         """Close the roster, end what is open, and announce it for `timeout` seconds. Nobody answers. Return its id.
+
+        With `aborted`, say that this is why.
 
         Raises:
             InvalidType, InvalidArgument: for a tag that cannot be sent.
         """
         following = self._next_state(ExporterAction.SHUTDOWN)
-        publication = self._speech.publication(SHUTDOWN, -1, tag, None, wait=None, sent=sent)
+        publication = self._speech.publication(SHUTDOWN, -1, tag, None, wait=None, sent=sent, aborted=aborted)
         publication.deadline = None if timeout is None else now + timeout
         publication.forgotten = ("init",)
         publication.forgets_roster = True
@@ -300,17 +313,24 @@ class ExporterProtocol:
         """Seconds that the claim on the `publisher_id` is good for."""
         return self._server.registration.ttl
 
-    def release(self, *, keeps_record: bool = False) -> Release | None:
+    def release(self, *, keeps_record: bool = False, lives_on: bool = False) -> Release | None:
         """Return, once, the request that gives the `publisher_id` up; None: it is not ours.
 
-        With `keeps_record`, somebody else may resume us then.
+        With `keeps_record`, somebody else may resume us then; with `lives_on`, responders may subscribe before that.
         """
         registration = self._server.registration
         if not self.can_be_claimed or not registration.may_be_held or registration.refused_by is not None:
             return None
         keeps_record |= not registration.is_held
         registration.is_held = registration.may_be_held = self._server.wants_claim = False
-        return Release(self.publisher_id, registration.owner, keeps_record)
+        return Release(
+            self.publisher_id,
+            registration.owner,
+            keeps_record,
+            lives_on=lives_on,
+            position=self.position,
+            verdicts=self._server.unwritten(),
+        )
 
     def initialization_failed(self, before: ExporterState, announcement: str) -> None:
         """Take an initialization back that could not be announced."""
@@ -350,6 +370,8 @@ class ExporterProtocol:
             if response.responder_id in self.subs and self._responses.left(response, now):
                 self._server.registration.gone(response.responder_id)
                 self._roster.left(response.responder_id)
+        elif response.state == "abort":
+            self._abort_requested(response)
         elif response.state is not None:
             self._responses.progress(response, now)
         elif response.event == INITIALIZATION:
@@ -444,6 +466,14 @@ class ExporterProtocol:
         self._responses.announced(publication.signal_id)
         return publication.signal_id
 
+    def _abort_requested(self, response: WireResponse) -> None:
+        # It names the initialization: what was meant for another run of the same name does not end this one.
+        is_ours = response.signal_id is not None and self._responses.is_announcement(response.signal_id)
+        if is_ours and self.state is ExporterState.INITIALIZED:
+            self._events.append(AbortRequested(response.message or "no reason given", response.responder_id))
+        else:
+            self._refuse("unknown-signal", f"{response.responder_id!r:.80} wants to abort another run")
+
     def _subscribe(self, responder_id: str, signal_id: str | None, ttl: float | None, now: float) -> None:
         if self.state is not ExporterState.INITIALIZED or not self._responses.is_announcement(signal_id):
             self._refuse("unknown-signal", f"{responder_id!r:.80} answers no initialization of ours")
@@ -467,6 +497,11 @@ class ExporterProtocol:
         self._announcement = self._initialization = None
         self._presence.forget_all()
         self._server.registration.roster_forgotten()
+
+    def _response_event(self, event: Event) -> None:
+        self._events.append(event)
+        if isinstance(event, RoundCompleted) and event.result.reports:
+            self._server.write_down(encode_verdict(event.result, self._responses.knows))
 
     def _server_event(self, event: Event) -> None:
         if isinstance(event, SignalRefused):

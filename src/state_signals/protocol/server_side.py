@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +41,9 @@ _NO_JOURNAL = (
 )
 _NO_PRESENCE = "presence: responders that die are missing, not lost"
 _NO_REDELIVERY = "redelivery: a responder that dies while it acts does not get the signal again"
+
+
+_VERDICTS_AT_ONCE = 16
 
 
 def is_permanent(kind: str, text: str) -> bool:
@@ -109,6 +114,8 @@ class ServerSide:
         self._lost: tuple[Entry, ...] = ()
         self._announces_again = False
         self._redeliveries = Redeliveries(limits.max_remembered, is_owed)
+        # They go out with what goes out anyway: nobody waits for them.
+        self._verdicts: deque[bytes] = deque(maxlen=limits.max_remembered)
         self._check_at = math.inf
         self._asked_at = -math.inf
         self._suspects: frozenset[str] = frozenset()
@@ -150,6 +157,15 @@ class ServerSide:
             data = publication.encode(publication.entry.seq, self._limits, redelivered=True).data
             self._redeliveries.add(responder_id, publication.signal_id, data)
 
+    def write_down(self, verdict: bytes) -> None:
+        """Keep what has become of a round, for those who look back."""
+        if self.is_journaled:
+            self._verdicts.append(verdict)
+
+    def unwritten(self) -> tuple[bytes, ...]:
+        """Return what is to be written down of rounds, as much as goes out at once."""
+        return tuple(itertools.islice(self._verdicts, _VERDICTS_AT_ONCE))
+
     def round_opened(self, roster: set[str], now: float) -> None:
         """Look after the members of a new round in a while; at once if some were lost."""
         at_once = not self._suspects.isdisjoint(roster)
@@ -181,11 +197,13 @@ class ServerSide:
                 self.presence.checked(reply, self._asked_at, now)
                 self._suspects = frozenset(filter(self.presence.is_lost, reply.seen))
             case Beaten():
+                self._written(request)
                 self.registration.beaten(now)
                 self.registration.owner_seen(reply.owner)
                 self._check_owner()
                 self._check_beginning(reply.server_time)
             case PositionTaken():
+                self._written(request)
                 # The journal knows whose signal that is; if it is not there any more, it has been ours.
                 self._is_checked = False
                 self._is_position_taken = True
@@ -257,7 +275,7 @@ class ServerSide:
         if self.is_journaled and not self._is_checked:
             return CheckJournal(self.registration.publisher_id)
         if self.is_journaled and self.registration.is_in_doubt:
-            return self.registration.beat(now, self.position)
+            return self._beat(now)
         if self._lost or self._announces_again:
             return self._restore()
         return None
@@ -277,6 +295,7 @@ class ServerSide:
             record=record,
             forgotten=publication.forgotten,
             forgets_roster=publication.forgets_roster,
+            verdicts=self.unwritten(),
         )
 
     def _restore(self) -> Restore:
@@ -303,7 +322,10 @@ class ServerSide:
             if names:
                 self._asked_at = now
                 return CheckPresence(names)
-        return self.registration.beat(now, self.position) if self.is_journaled else None
+        return self._beat(now) if self.is_journaled else None
+
+    def _beat(self, now: float) -> Beat | None:
+        return self.registration.beat(now, self.position, self.unwritten())
 
     def _claimed(self, reply: Claimed, now: float) -> None:
         self.registration.claimed(reply, now)
@@ -348,9 +370,14 @@ class ServerSide:
         self._is_position_taken = False
         self._emit(SignalSent(self.outgoing.taken(is_journaled=self.is_journaled).signal_id))
 
+    def _written(self, request: Any) -> None:
+        for _ in request.verdicts:
+            self._verdicts.popleft()
+
     def _done(self, request: Any, now: float) -> None:
         match request:
             case Publish():
+                self._written(request)
                 self._signal_taken()
             case Redeliver():
                 self._redeliveries.sent(request, now)

@@ -45,6 +45,7 @@ class Speech:
         *,
         wait: float | None,
         sent: float,
+        aborted: str | None = None,
     ) -> Publication:
         """Return a signal that is to go out, with a new identifier.
 
@@ -72,6 +73,7 @@ class Speech:
                 wait=wait,
                 ttl=self.server.presence.ttl,
                 journal=self.server.is_journaled,
+                aborted=aborted,
             )
         return Publication(signal, envelope, signal_id)
 

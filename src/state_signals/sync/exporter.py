@@ -9,13 +9,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from state_signals.arguments import check_callback, check_on_lost
+from state_signals.arguments import check_callback, check_on_lost, check_text
 from state_signals.endpoint import (
     CLOSE_TIMEOUT,
     DEFAULT_PRESENCE_TTL,
     DEFAULT_RETENTION,
 )
-from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, TransportError
+from state_signals.exceptions import Closed, PublisherIdInUse, RoundFailed, RunAborted, TransportError
 from state_signals.protocol.events import (
     RoundCompleted,
     SubscriptionCompleted,
@@ -52,6 +52,7 @@ class SignalExporter(Session):
             and after which this exporter counts as gone; -1 or None: nobody is lost.
         retention: seconds that what is kept on the server outlives the last activity.
         max_payload: bytes in one message, at the most, both ways; default: 1 MiB.
+        on_abort: called with the reason, in whatever thread hears of it, when somebody else aborts the run.
 
     Raises:
         InvalidType, InvalidArgument: for arguments that cannot work.
@@ -77,6 +78,7 @@ class SignalExporter(Session):
         presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         retention: float = DEFAULT_RETENTION,
         max_payload: int | None = None,
+        on_abort: Callable[[str], object] | None = None,
     ) -> None:
         self._set_up(
             process_name,
@@ -95,6 +97,7 @@ class SignalExporter(Session):
             retention=retention,
             max_payload=max_payload,
             resumes=False,
+            on_abort=on_abort,
         )
 
     @classmethod
@@ -112,6 +115,7 @@ class SignalExporter(Session):
         presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         retention: float = DEFAULT_RETENTION,
         max_payload: int | None = None,
+        on_abort: Callable[[str], object] | None = None,
     ) -> Self:
         """Go on where an exporter ended that has crashed: its roster, legal events and numbering come back.
 
@@ -129,6 +133,7 @@ class SignalExporter(Session):
             presence_ttl: seconds that proofs of life are good for.
             retention: seconds that what is kept outlives the last activity.
             max_payload: bytes in one message.
+            on_abort: as in the constructor.
 
         Raises:
             UnknownExporter: if there is nothing to resume.
@@ -153,6 +158,7 @@ class SignalExporter(Session):
             retention=retention,
             max_payload=max_payload,
             resumes=True,
+            on_abort=on_abort,
         )
         return exporter
 
@@ -269,6 +275,7 @@ class SignalExporter(Session):
             TransportError: if the signal could not be published within the timeout, or the server refuses it. Once it
                 is published, lost connections raise nothing: the round goes on when they are back.
             PublisherIdInUse: if another exporter has taken our `publisher_id`.
+            RunAborted: if somebody has aborted the run.
             Closed: after `close()`, or in another process.
         """
         self._check_usable()
@@ -313,6 +320,39 @@ class SignalExporter(Session):
         self._check_usable()
         self._shutdown(tag, self._conn_timeout)
 
+    def abort(self, reason: str) -> None:
+        """Tell the responders that the run is over, and why; whoever waits in another call gets `RunAborted`.
+
+        From then on this exporter can only be closed. Others abort it with `state-signals abort`.
+
+        Args:
+            reason: why, in a few words.
+
+        Raises:
+            InvalidType, InvalidArgument: for a reason that cannot be sent.
+            RunAborted: if somebody was faster.
+            TransportError: if the server cannot be used.
+        """
+        check_text("reason", reason)
+        self._check_usable()
+        self._shutdown(self._core.tag, self._conn_timeout, reason)
+
+    def detach(self) -> None:
+        """End here, and leave the run to whoever resumes the exporter: another process, minutes or hours later.
+
+        Until then its roster stands, and responders can still subscribe. What nobody resumes is forgotten when the
+        retention time is over.
+
+        Raises:
+            InvalidArgument: if there is nothing to resume: it is not initialized, or has no journal.
+            Closed, RunAborted, PublisherIdInUse: if it cannot be used any more.
+        """
+        self._check_usable()
+        self._check_detachable()
+        with self._closing:
+            self._closed = True
+            self._end(lives_on=True)
+
     @contextmanager
     def phase(
         self,
@@ -351,7 +391,7 @@ class SignalExporter(Session):
         except BaseException as error:
             # Whoever has started is to stop. What went wrong is not to be covered by what goes wrong now, and whoever
             # interrupts does not want to wait.
-            with suppress(TransportError, Closed, PublisherIdInUse):
+            with suppress(TransportError, Closed, PublisherIdInUse, RunAborted):
                 publish("stop", wait=isinstance(error, Exception))
             raise
         stopped = publish("stop")

@@ -18,9 +18,10 @@ from state_signals.endpoint import (
     OVERTIME,
     RETRY_INTERVAL,
 )
-from state_signals.exceptions import Closed, PublisherIdInUse, ServerUnreachable, TransportError
+from state_signals.exceptions import Closed, PublisherIdInUse, RunAborted, ServerUnreachable, TransportError
 from state_signals.exporter_endpoint import ExporterEndpoint
 from state_signals.protocol.events import (
+    AbortRequested,
     ClaimHeld,
     ClaimRefused,
     Event,
@@ -36,7 +37,7 @@ from state_signals.sync.workers import Guard
 from state_signals.transport.base import Transport
 from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import transport
-from state_signals.waiters import CLAIM, Waiter, Waiters
+from state_signals.waiters import CLAIM, End, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis
@@ -48,7 +49,7 @@ _LONGEST_WAIT = 86_400.0
 
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
 
-_News = queue.SimpleQueue[Event | PublisherIdInUse | Closed]
+_News = queue.SimpleQueue[Event | End]
 
 
 class Session(ExporterEndpoint):
@@ -97,13 +98,18 @@ class Session(ExporterEndpoint):
             self._give_up()
             raise
 
-    def _end(self) -> None:
+    def _end(self, *, lives_on: bool = False) -> None:
         is_first, self._is_ending = not self._is_ending, True
         try:
-            if is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
+            if lives_on:
+                # What was heard is to be saved, and nothing more heard after that.
+                self._stop_listening()
+            if lives_on or self._aborted is not None:
+                self._link.pump(time.monotonic() + CLOSE_TIMEOUT)
+            elif is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
                 self._shutdown(self._core.tag, CLOSE_TIMEOUT)
-        except (TransportError, Closed, PublisherIdInUse) as error:
+        except (TransportError, Closed, PublisherIdInUse, RunAborted) as error:
             self.logger.warning("closed without telling the responders: %s", error)
             # Nor is it told anything else.
             self._link.is_up = False
@@ -116,7 +122,7 @@ class Session(ExporterEndpoint):
                 self._transport.close()
             self._stop_listening()
             self._link.stop()
-            self._release()
+            self._release(keeps_record=lives_on, lives_on=lives_on)
             with self._lock:
                 self._core.close(time.monotonic())
             self._tell_waiters()
@@ -208,9 +214,13 @@ class Session(ExporterEndpoint):
             self._core.initialization_failed(before, announcement)
             self._waiters.remove(announcement)
 
-    def _shutdown(self, tag: str | None, timeout: float | None) -> None:
+    def _shutdown(self, tag: str | None, timeout: float | None, aborted: str | None = None) -> None:
         with self._lock:
-            signal_id = self._core.shutdown(tag=tag, timeout=timeout, now=time.monotonic(), sent=time.time())
+            signal_id = self._core.shutdown(
+                tag=tag, timeout=timeout, aborted=aborted, now=time.monotonic(), sent=time.time()
+            )
+            if aborted is not None:
+                self._waiters.fail(self._abort_run(aborted))
             waiter = self._waiters.add(signal_id)
         self._tell_waiters()
         until = self._until(timeout)
@@ -257,10 +267,10 @@ class Session(ExporterEndpoint):
         self._release(keeps_record=True)
         self._transport.close()
 
-    def _release(self, *, keeps_record: bool = False) -> None:
+    def _release(self, *, keeps_record: bool = False, lives_on: bool = False) -> None:
         """Give the name up, if it is ours and the server reacts. Once."""
         with self._lock:
-            request = self._core.release(keeps_record=keeps_record)
+            request = self._core.release(keeps_record=keeps_record, lives_on=lives_on)
         if request is None or not self._link.is_up:
             return
         try:
@@ -307,8 +317,25 @@ class Session(ExporterEndpoint):
                 self._waiters.tell(event)
                 if isinstance(event, ClaimRefused):
                     self._waiters.fail(self._taken(event.owner))
+                elif isinstance(event, AbortRequested) and self._aborted is None:
+                    self._waiters.fail(self._abort_run(event.reason))
+                    self._core.shutdown(
+                        tag=self._core.tag, aborted=event.reason, now=time.monotonic(), sent=time.time()
+                    )
         for event in events:
             self._log(event)
+            if isinstance(event, AbortRequested):
+                self._aborted_by_others(event.reason)
+
+    def _aborted_by_others(self, reason: str) -> None:
+        # Our own thread tells the responders: whoever waited has no time for that.
+        self._link.wake()
+        if self._on_abort is None:
+            return
+        try:
+            self._on_abort(reason)
+        except Exception as error:
+            self.logger.warning("on_abort failed", exc_info=error)
 
     def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
         not_before = -math.inf

@@ -16,7 +16,7 @@ from state_signals.requests import Entry
 from state_signals.transport.base import Batch, Refusal
 from state_signals.transport.keys import Keys
 
-__all__ = ["RESPONSE", "SIGNAL", "Commands", "RequestRefused", "Steps"]
+__all__ = ["RESPONSE", "SIGNAL", "VERDICT", "Commands", "RequestRefused", "Steps"]
 
 Command = tuple[str | bytes | int | float, ...]
 Steps = Generator[Batch, list[Any], Any]
@@ -27,6 +27,9 @@ SIGNAL: Final = b"s"
 RESPONSE: Final = b"r"
 """The field of an entry of the responses that holds a response."""
 
+VERDICT: Final = b"v"
+"""The field of an entry of the rounds that holds what has become of one."""
+
 _OPENING = b"o"
 """The field of the entry that creates the stream of the responses."""
 
@@ -35,6 +38,9 @@ _LONGEST_JOURNAL = 250_000
 
 _LONGEST_RESPONSES = 100_000
 """Entries that responders let the responses grow to, approximately, whether the exporter reads them or not."""
+
+_LONGEST_ROUNDS = 100_000
+"""Rounds that are written down, approximately."""
 
 _LONGEST_RETENTION = 1e9
 """Seconds; some servers overflow beyond the year 292 million."""
@@ -156,6 +162,7 @@ class Commands:
             commands.append(("DEL", self._keys.roster(name)))
         if request.record or entry.seq == 1:
             commands += [self._expire(journal), self._expire(record)]
+        commands += self._written_down(name, request.verdicts)
         replies = yield Batch(journal, tuple(commands), is_atomic=True)
         # Taken: by ourselves, if the connection was lost before the reply.
         is_taken = isinstance(replies[0], Refusal) and _is_no_stream(replies[0])
@@ -191,11 +198,12 @@ class Commands:
 
     def _beat(self, request: requests.Beat) -> Steps:
         name = request.publisher_id
-        keys = (self._keys.journal(name), self._keys.reply(name), self._keys.record(name), self._keys.roster(name))
+        keys = (*self._streams(name), self._keys.record(name), self._keys.roster(name))
         owner, exporters = self._keys.owner(name), self._keys.exporters
         commands: list[Command] = [("GET", owner), ("PEXPIRE", owner, _milliseconds(request.ttl))]
         if request.position is not None:
             commands.append(("HSET", self._keys.record(name), "position", request.position))
+        commands += self._written_down(name, request.verdicts)
         commands += [self._expire(key) for key in keys]
         found = _good((yield Batch(owner, tuple(commands))))[0]
         return requests.Beaten(owner=found, server_time=(yield from self._seen(exporters, (name,))))
@@ -224,10 +232,20 @@ class Commands:
         if found != request.owner and (found is not None or request.keeps_record):
             return requests.Done()
         others = () if request.keeps_record else (self._keys.record(name), self._keys.roster(name))
-        leftovers = ("DEL", owner, *others)
-        expiries = (self._expire(self._keys.journal(name)), self._expire(self._keys.reply(name)))
-        _good((yield Batch(owner, (leftovers, *expiries))))
-        _good((yield Batch(self._keys.exporters, (("ZREM", self._keys.exporters, name),))))
+        commands: list[Command] = [("DEL", owner, *others), *self._written_down(name, request.verdicts)]
+        if request.keeps_record and request.position is not None:
+            commands.append(("HSET", self._keys.record(name), "position", request.position))
+        commands += [self._expire(key) for key in self._streams(name)]
+        if request.lives_on:
+            commands += [self._expire(self._keys.record(name)), self._expire(self._keys.roster(name))]
+        _good((yield Batch(owner, tuple(commands))))
+        exporters = self._keys.exporters
+        if request.lives_on:
+            # Whoever comes before it is resumed is to find it: nobody shows that it lives until then.
+            until = (yield from self._time(exporters)) + self._lifetime / 1000
+            _good((yield Batch(exporters, (("ZADD", exporters, until, name), self._expire(exporters)))))
+        else:
+            _good((yield Batch(exporters, (("ZREM", exporters, name),))))
         return requests.Done()
 
     def _open_responses(self, request: requests.OpenResponses) -> Steps:
@@ -332,6 +350,16 @@ class Commands:
     def _append(self, journal: str, entry: Entry) -> Command:
         # The position as id: what comes after a signal can be found, and none can be written twice.
         return ("XADD", journal, "MAXLEN", "~", _LONGEST_JOURNAL, f"{entry.seq}-0", SIGNAL, entry.data)
+
+    def _written_down(self, publisher_id: str, verdicts: Iterable[bytes]) -> list[Command]:
+        rounds = self._keys.rounds(publisher_id)
+        commands: list[Command] = [
+            ("XADD", rounds, "MAXLEN", "~", _LONGEST_ROUNDS, "*", VERDICT, verdict) for verdict in verdicts
+        ]
+        return [*commands, self._expire(rounds)] if commands else []
+
+    def _streams(self, publisher_id: str) -> tuple[str, str, str]:
+        return self._keys.journal(publisher_id), self._keys.reply(publisher_id), self._keys.rounds(publisher_id)
 
     def _expire(self, key: str) -> Command:
         return ("PEXPIRE", key, self._lifetime)

@@ -70,6 +70,10 @@ class Keys:
         """The stream that collects the responses to one exporter."""
         return self._of(publisher_id, "responses")
 
+    def rounds(self, publisher_id: str) -> str:
+        """The stream that holds what has become of an exporter's rounds."""
+        return self._of(publisher_id, "rounds")
+
     def roster(self, publisher_id: str) -> str:
         """The hash of an exporter's responders."""
         return self._of(publisher_id, "roster")

@@ -1,0 +1,1 @@
+"""What has happened in runs, and what goes on in them now: read from a server without taking part."""

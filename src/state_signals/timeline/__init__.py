@@ -1,0 +1,1 @@
+"""What happened in a run, as a picture and in formats that other tools read."""
