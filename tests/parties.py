@@ -39,6 +39,8 @@ _BLOCKING = frozenset(
         "initialize_and_wait",
         "publish_signal",
         "shutdown",
+        "abort",
+        "detach",
         "close",
         "respond",
         "srespond",
@@ -333,7 +335,7 @@ class Wire:
 
     def leftovers(self) -> list[str]:
         """What is stored beyond what may outlive an exporter, which expires."""
-        kept = (":signals", ":responses")
+        kept = (":signals", ":responses", ":rounds")
         return [key for key in self.stored() if not (key.endswith(kept) and self.lifetime(key) > 0)]
 
     def journal(self, publisher_id: str) -> list[dict[str, Any]]:

@@ -262,6 +262,8 @@ class Exporter(Party):
             choice = rng.random()
             if choice < 0.03:
                 await self._shut_down()
+            elif choice < 0.05 and self.plan.is_claimed and not self.scene.is_calm and not self.rounds:
+                await self._detach()
             elif choice < 0.15:
                 for _ in range(rng.randint(2, 4)):
                     self.start(self._publish(rng.choice(EVENTS)))
@@ -374,15 +376,25 @@ class Exporter(Party):
         self.changed()
         self._quit("closed")
 
-    async def _release(self) -> None:
+    async def _detach(self) -> None:
+        """Leave the run to whoever resumes it."""
+        self._stop_listening()
+        deadline = self.world.now + 2.0
+        while not self.is_idle() and self.world.now < deadline:
+            self.bell.ring()
+            await self.sleep(0.05)
+        await self._release(lives_on=True)
+        self._quit("detached")
+
+    async def _release(self, *, lives_on: bool = False) -> None:
         await self.stop()
-        request = self.core.release()
+        request = self.core.release(keeps_record=lives_on, lives_on=lives_on)
         if request is None or not self.is_up:
             return
         try:
             line = await self.server.connect(self, "asking")
             await perform(line, self.server.commands, request, 2.0)
-            self.was_released = True
+            self.was_released = not lives_on
         except Unreachable:
             pass
 

@@ -176,6 +176,9 @@ class Faults:
         """Do as a user would: try again."""
         if why in ("refused", "nothing to resume"):
             self.world.after(2.0, self._next_exporter, exporter.plan, why == "refused")
+        elif why == "detached":
+            self.scene.book.counts["detached"] += 1
+            self.world.after(self.rng.uniform(0.1, 20.0), self._next_exporter, exporter.plan, True)
 
     def _impostor(self) -> None:
         """Somebody resumes an exporter that is alive, on another host."""

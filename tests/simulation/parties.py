@@ -73,6 +73,7 @@ class Party(Process):
         self.stopping = False
         self.stopped = Future()
         self._turn = 0
+        self._is_asking = False
         self.trouble("commands")
         if not (scene.server.is_up and not scene.server.is_stalled):
             self.trouble("server")
@@ -121,7 +122,7 @@ class Party(Process):
 
     def is_idle(self) -> bool:
         """Whether the core has nothing to ask for now."""
-        return self.core.next_request(self.now) is None
+        return not self._is_asking and self.core.next_request(self.now) is None
 
     def lost(self) -> None:
         """Take note that the connection is lost."""
@@ -144,6 +145,7 @@ class Party(Process):
                 return
             self._turn += 1
             turn = self._turn
+            self._is_asking = True
             try:
                 reply = await perform(line, self.server.commands, request, self.patience())
             except RequestRefused as refused:
@@ -158,4 +160,6 @@ class Party(Process):
                 if turn == self._turn:
                     self.tell("%s -> %s", request, reply)
                     self.core.reply_received(request, reply, self.now)
+            finally:
+                self._is_asking = False
             self.changed()

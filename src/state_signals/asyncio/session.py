@@ -285,6 +285,7 @@ class Session(ExporterEndpoint):
     def _tell_waiters(self) -> None:
         """Pass the news on to whoever waits."""
         events: list[Event] = []
+        was_aborted = self._aborted is not None
         while (event := self._core.next_event()) is not None:
             events.append(event)
             self._waiters.tell(event)
@@ -295,7 +296,8 @@ class Session(ExporterEndpoint):
                 self._core.shutdown(tag=self._core.tag, aborted=event.reason, now=time.monotonic(), sent=time.time())
         for event in events:
             self._log(event)
-            if isinstance(event, AbortRequested):
+            if isinstance(event, AbortRequested) and not was_aborted:
+                was_aborted = True
                 self._aborted_by_others(event.reason)
 
     def _aborted_by_others(self, reason: str) -> None:
