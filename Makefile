@@ -13,7 +13,7 @@ JOBS ?= 2
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help demo test faults simulate coverage lint format bench clean
+.PHONY: help demo test faults simulate docs coverage lint format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,9 @@ faults: $(VENV)/.dev $(PEER_VENV)/.peer ## break servers, connections and proces
 
 simulate: $(VENV)/.dev ## run SEEDS simulated worlds in which things go wrong (2000); FIRST is the first seed (0)
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
+
+docs: $(VENV)/.dev ## write docs/cli.md from the commands' help
+	$(BIN)/python docs/reference.py
 
 coverage: ## show what the last `make test` did not run
 	$(BIN)/coverage report
