@@ -18,6 +18,7 @@ __all__ = [
     "Namespace",
     "Server",
     "Url",
+    "WaitProgress",
     "check_texts",
     "check_wait",
     "epilog",
@@ -52,6 +53,13 @@ ConnectTimeout = Annotated[
     float, typer.Option("--connect-timeout", metavar="SECONDS", help="How long to try to connect; -1: for ever.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+WaitProgress = Annotated[
+    bool | None,
+    typer.Option(
+        "--wait-progress/--no-wait-progress",
+        help="Show on standard error who is waited for; not on a terminal, as lines.  [default: on a terminal only]",
+    ),
+]
 
 
 @dataclass(frozen=True)

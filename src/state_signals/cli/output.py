@@ -10,6 +10,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +20,7 @@ __all__ = [
     "discard_stdout",
     "error",
     "escaped",
+    "giving_way",
     "is_coloured",
     "is_terminal",
     "json_line",
@@ -32,6 +35,8 @@ __all__ = [
 PROGRAM = "state-signals"
 
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+_give_way: list[Callable[[], object]] = []
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -75,6 +80,7 @@ def print_line(text: str) -> None:
     Raises:
         BrokenPipeError: if nobody reads it any more.
     """
+    _make_room()
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -91,12 +97,28 @@ def error(text: str) -> None:
 
 def to_stderr(line: str) -> None:
     """Write a line (escaped already) to standard error, if somebody reads that."""
+    _make_room()
     try:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
     except OSError:
         # Nobody reads it any more (`2>&1 | head`): that is no reason to give up the work.
         return
+
+
+@contextmanager
+def giving_way(clear: Callable[[], object]) -> Iterator[None]:
+    """Call something before each line that the body prints: what stands at the bottom of the terminal is in its way."""
+    _give_way.append(clear)
+    try:
+        yield
+    finally:
+        _give_way.remove(clear)
+
+
+def _make_room() -> None:
+    for clear in _give_way:
+        clear()
 
 
 def json_line(value: Any) -> str:

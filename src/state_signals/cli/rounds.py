@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from state_signals.cli import output
-from state_signals.results import Outcome, PublishResult, Report
+from state_signals.cli.exit_codes import ExitCode
+from state_signals.cli.progress import drawn, noted
+from state_signals.cli.waits import Wait, listed
+from state_signals.results import Outcome, PublishResult, Report, ResultCodes
 
-__all__ = ["RoundReporter", "listed"]
+__all__ = ["RoundReporter", "as_object", "listed", "verdict"]
 
 _SHOWN_SUCCESSES = 20
 """Responders that are listed although there is nothing to say about them but that they succeeded."""
@@ -26,11 +29,22 @@ class RoundReporter:
 
     Args:
         as_json: print one JSON object a round.
+        progress: show who is waited for: None: on a terminal, in place; True: in a pipe as well, line by line;
+            False: not at all.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, progress: bool | None = None) -> None:
         self._as_json = as_json
+        self._progress = progress
         self._late = 0
+
+    def waiting_for(self, wait: Wait) -> AbstractContextManager[None]:
+        """Show who is waited for, if the body takes long."""
+        if self._as_json:
+            return nullcontext()
+        if self._progress is not False and output.is_terminal(sys.stderr):
+            return drawn(wait)
+        return noted(wait) if self._progress else self.waiting(wait.text)
 
     @contextmanager
     def waiting(self, what: Callable[[], str]) -> Iterator[None]:
@@ -56,7 +70,7 @@ class RoundReporter:
     def round(self, event: str, result: PublishResult) -> None:
         """Show a round's outcomes."""
         if self._as_json:
-            self._write(_as_object(event, result))
+            self._write(as_object(event, result))
             return
         counts = [f"{number} {outcome}" for outcome in Outcome if (number := _number(result, outcome))]
         output.note(f"{event}: {', '.join(counts) or 'nobody is subscribed'} in {result.elapsed:.3f} s")
@@ -80,7 +94,8 @@ class RoundReporter:
         output.to_stderr(output.json_line(value))
 
 
-def _as_object(event: str, result: PublishResult) -> dict[str, object]:
+def as_object(event: str, result: PublishResult) -> dict[str, object]:
+    """Return a round's outcomes as what is printed in JSON."""
     responders = {
         name: {
             "outcome": str(report.outcome),
@@ -131,10 +146,16 @@ def _number(result: PublishResult, outcome: Outcome) -> int:
     return sum(report.outcome is outcome for report in result.reports.values())
 
 
-def listed(names: Collection[str]) -> str:
-    """Return names as a list for people, which is not too long."""
-    shown = ", ".join(sorted(names)[:_SHOWN_SUCCESSES])
-    return shown if len(names) <= _SHOWN_SUCCESSES else f"{shown} and {len(names) - _SHOWN_SUCCESSES} more"
+def verdict(result: PublishResult, *, needs_nobody: bool = False) -> ExitCode:
+    """Return the exit code that a round comes to.
+
+    Args:
+        result: the round's.
+        needs_nobody: a round without responders is fine.
+    """
+    if result.ok or (needs_nobody and not result.reports):
+        return ExitCode.OK
+    return ExitCode.FAILED if result.code is ResultCodes.SUB_FAILED else ExitCode.MISSING
 
 
 def _count(number: int, what: str) -> str:
