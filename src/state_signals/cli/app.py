@@ -25,6 +25,10 @@ COMMANDS = {
     "server": "Run a Redis server for trying out and for tests.",
     "run": "Run a command between a start and a stop signal.",
     "respond": "Act on signals with shell commands.",
+    "init": "Begin a run whose signals are published by commands that follow.",
+    "publish": "Announce a state in a run that init has begun.",
+    "shutdown": "End a run that init has begun.",
+    "abort": "Tell everybody that a run is over, and why.",
     "listen": "Print signals as they come.",
 }
 """Each command's one-line help. The command is the function of that name in the module of that name."""
