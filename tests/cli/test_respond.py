@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from state_signals import PublishResult, SignalExporter
 from state_signals.cli import app
-from state_signals.cli.actions import Action, Answer, LastLine, environment_for
 from state_signals.server import EmbeddedServer
-from tests.cli.conftest import STATE_SIGNALS, Recorder, Start, kill, signal_of
+from tests.cli.conftest import STATE_SIGNALS, Recorder, Start, kill
 from tests.conftest import wait_until
 
 EVENTS = ["benchmark-start", "benchmark-stop"]
@@ -31,121 +27,6 @@ def exporter(redis_url: str) -> Iterator[SignalExporter]:
 
 def roster(exporter: SignalExporter, *names: str, tag: str | None = None) -> None:
     assert exporter.initialize_and_wait(0, EVENTS, tag, list(names), timeout=20, periodic=True) == 0
-
-
-# What a command answers
-
-
-async def answer(command: str, *, timeout: float | None = 20, **fields: Any) -> Answer:
-    return await Action("/bin/sh", command, signal_of(**fields), timeout).run()
-
-
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ("true", Answer(1, None)),
-        ("echo one; echo two; echo; echo '  '", Answer(1, "two")),
-        ("printf 'no newline'", Answer(1, "no newline")),
-        ("echo chatter >&2", Answer(1, "chatter")),
-        ("echo result; echo chatter >&2", Answer(1, "result")),
-        ("exit 3", Answer(0, "exit status 3")),
-        ("echo output; exit 3", Answer(0, "output")),
-        ("echo output; echo why >&2; exit 3", Answer(0, "why")),
-        ("no-such-tool-of-mine 2>/dev/null", Answer(0, "exit status 127")),
-        ("kill -KILL $$", Answer(0, "killed by SIGKILL")),
-        ("printf '10%%\\r50%%\\r100%%\\n'", Answer(1, "100%")),
-        ("printf 'caf\\351 \\377\\n'", Answer(1, "caf\ufffd \ufffd")),
-        ("cat", Answer(1, None)),
-    ],
-)
-async def test_the_exit_status_is_the_answer_and_the_last_line_the_message(command: str, expected: Answer) -> None:
-    assert await answer(command) == expected
-
-
-async def test_a_long_line_is_cut_and_much_output_takes_no_memory() -> None:
-    assert await answer("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo") == Answer(1, "x" * 1000)
-
-
-def test_the_last_line_is_found_however_the_output_is_cut() -> None:
-    output = "first\n\nlä\u1f600st\r\n \n".encode()
-    for size in range(1, len(output) + 1):
-        last = LastLine()
-        for begin in range(0, len(output), size):
-            last.feed(output[begin : begin + size])
-        assert last.text == "lä\u1f600st"
-
-
-async def test_what_a_command_leaves_running_does_not_hold_up_its_answer(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    # It holds the command's output open until somebody writes into the pipe.
-    action = Action("/bin/sh", f"cat {fifo} & echo started", signal_of(), 20)
-    assert await action.run() == Answer(1, "started")
-    assert not any(pipe.ended.done() for pipe in action._pipes)
-    fifo.write_text("")
-    await asyncio.wait_for(asyncio.gather(*(pipe.ended for pipe in action._pipes)), 20)
-
-
-async def test_a_command_that_takes_too_long_is_ended_with_what_it_started(tmp_path: Path) -> None:
-    command = f"sleep 60 & echo $! > {tmp_path}/pid; wait"
-    assert await answer(command, timeout=0.2) == Answer(0, "timed out after 0.2 s")
-    assert_gone(int((tmp_path / "pid").read_text()))
-
-
-async def test_a_command_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("state_signals.cli.actions._GRACE", 0.1)
-    assert await answer("trap '' TERM; while :; do sleep 0.02; done", timeout=0.1) == Answer(0, "timed out after 0.1 s")
-
-
-async def test_the_facts_of_the_signal_are_in_the_environment() -> None:
-    command = "env | grep ^SIGNAL_ | sort | tr '\\n' ';'"
-    found = await answer(command, tag="t", sample_no=4, metadata={"k": ["ä", None]})
-    assert found.message == (
-        "SIGNAL_EVENT=benchmark-start;SIGNAL_ID=;"
-        'SIGNAL_METADATA={"k": ["\\u00e4", null]};SIGNAL_PROCESS_NAME=fio;SIGNAL_PUBLISHER_ID=fio-1;'
-        "SIGNAL_REDELIVERED=;SIGNAL_RUNNER_HOST=host-a;SIGNAL_SAMPLE=4;SIGNAL_TAG=t;"
-    )
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "$(touch pwned)",
-        "`touch pwned`",
-        '"; touch pwned; "',
-        "'; touch pwned; '",
-        "a\ntouch pwned",
-        "\x1b[2J",
-        "${IFS}",
-        "-n",
-    ],
-)
-async def test_the_wire_never_decides_what_runs(hostile: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    command = 'printf "%s" "$SIGNAL_TAG$SIGNAL_PUBLISHER_ID" > got; printf "%s" "$SIGNAL_METADATA" > metadata'
-    found = await answer(command, tag=hostile, publisher_id=hostile, process_name=hostile, metadata={hostile: hostile})
-    assert found == Answer(1, None)
-    files = {path.name: path.read_text() for path in tmp_path.iterdir()}  # noqa: ASYNC240 - nobody else is waiting
-    assert files.pop("got") == hostile * 2
-    assert json.loads(files.pop("metadata")) == {hostile: hostile}
-    assert not files
-
-
-def test_what_an_environment_cannot_hold_is_escaped() -> None:
-    environment = environment_for(signal_of(tag="a\0b", publisher_id="ä", metadata={"\0": "\0\ud800"}))
-    assert environment[b"SIGNAL_TAG"] == b"a\\x00b"
-    assert environment[b"SIGNAL_PUBLISHER_ID"] == "ä".encode()
-    assert json.loads(environment[b"SIGNAL_METADATA"]) == {"\0": "\0\ud800"}
-
-
-async def test_more_than_an_environment_holds_is_a_failure_that_says_so() -> None:
-    found = await answer("true", metadata={"k": "x" * 500_000})
-    assert found.ras == 0
-    assert found.message is not None
-    assert found.message.startswith("cannot run the command: ")
-
-
-# The process
 
 
 def test_it_acts_and_answers_from_run_to_run(start: Start, redis_url: str) -> None:

@@ -8,10 +8,17 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from state_signals.cli import output
 from state_signals.cli.exit_codes import CANNOT_EXECUTE, by_signal
 from state_signals.cli.programs import CommandNotFound
 
 __all__ = ["Child"]
+
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+"""What a terminal sends to all of its foreground group when somebody presses a key."""
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What nobody sends who does not want it to end."""
 
 
 class Child:
@@ -25,18 +32,24 @@ class Child:
         argv: the command.
         program: path of what is executed.
         environment: the command's environment.
+        grace: seconds from SIGTERM or SIGHUP to SIGKILL; None: for ever. Ctrl-C does not count: a command may go on
+            after that, as interactive ones do.
     """
 
-    def __init__(self, argv: Sequence[str], program: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, argv: Sequence[str], program: str, environment: Mapping[str, str], grace: float | None = None
+    ) -> None:
         self._argv = argv
         self._program = program
         self._environment = environment
+        self._grace = grace
+        self._killing: asyncio.TimerHandle | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._has_own_group = not _has_terminal()
         self._received: list[int] = []
 
     async def run(self) -> int:
-        """Run the command to its end. Return its exit code, as shells count it.
+        """Run the command to its end. Return its exit code, as shells count it. If that is cancelled, it is ended.
 
         Raises:
             CommandNotFound: if the system cannot execute it after all.
@@ -54,7 +67,13 @@ class Child:
             self._pass_on(number)
         try:
             status = await self._process.wait()
+        except asyncio.CancelledError:
+            self._pass_on(signal.SIGTERM)
+            await self._process.wait()
+            raise
         finally:
+            if self._killing is not None:
+                self._killing.cancel()
             if self._process.returncode is None:
                 self._send(signal.SIGKILL)
         return status if status >= 0 else by_signal(-status)
@@ -66,11 +85,21 @@ class Child:
         if self._process is not None:
             self._pass_on(signal.SIGKILL if is_enough else number)
 
+    def inform(self, number: int) -> None:
+        """Pass on a signal that ends nobody who knows it, as SIGUSR1 does."""
+        self._send(number)
+
     def _pass_on(self, number: int) -> None:
-        if number == signal.SIGINT and not self._has_own_group and _is_in_foreground():
+        if number in _FROM_TERMINAL and not self._has_own_group and _is_in_foreground():
             # The terminal has sent it to the whole group, the command included.
             return
+        if number in _ENDING and self._grace is not None and self._killing is None:
+            self._killing = asyncio.get_running_loop().call_later(self._grace, self._kill)
         self._send(number)
+
+    def _kill(self) -> None:
+        output.note(f"the command did not end within {self._grace:g} s, so it is killed")
+        self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:
         if self._process is None or self._process.returncode is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal as process_signals
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +18,16 @@ from state_signals.cli.programs import CommandNotFound
 from state_signals.cli.rounds import RoundReporter, listed
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
 from state_signals.codec import encode_signal
-from state_signals.exceptions import IllegalEvent, ServerUnreachable, TransportError
+from state_signals.exceptions import (
+    IllegalEvent,
+    InvalidArgument,
+    InvalidType,
+    ServerUnreachable,
+    StateSignalsError,
+    TransportError,
+)
 from state_signals.messages import NO_TAG, RESERVED_EVENTS, Envelope, Signal
-from state_signals.results import PublishResult, ResultCodes
+from state_signals.results import Outcome, PublishResult, ResultCodes
 
 __all__ = ["Plan", "conduct"]
 
@@ -49,6 +57,9 @@ class Plan:
         stop_event: what is announced after it has ended.
         keep_going: run the command even if a responder is not there or fails.
         periodic: announce again while waiting for responders.
+        min_success: how many successes make a round one: a count, or a share (float); None: all.
+        stall_timeout: seconds without an answer or a sign of work after which a responder is missing; None: never.
+        grace: seconds that the command has to end after SIGTERM or SIGHUP, before it is killed; None: for ever.
         presence: seconds without a sign of life after which a responder is lost; None: never.
         passes_url: the server's URL for the command's environment; None: leave that alone.
     """
@@ -67,6 +78,9 @@ class Plan:
     stop_event: str
     keep_going: bool
     periodic: bool
+    min_success: float | None
+    stall_timeout: float | None
+    grace: float | None
     presence: float | None
     passes_url: str | None
 
@@ -87,18 +101,23 @@ class _Conductor:
         self._plan = plan
         self._server = server
         self._reporter = reporter
-        self._interrupts = Interrupts()
+        self._interrupts = Interrupts(process_signals.SIGQUIT)
         self._signalling = ExitCode.OK
         self._command = 0
+        self._child: Child | None = None
         self._exporter: SignalExporter
 
     async def run(self) -> int:
-        """Do it all. Return the exit code: the signal's that ended it, the failed command's, or signalling's own."""
+        """Do it all. Return the exit code.
+
+        That is the signal's that ended it, or aborted, or the failed command's, or signalling's own.
+        """
         plan, server = self._plan, self._server
         # One attempt to connect at a time: connected() repeats them.
         self._exporter = SignalExporter(
             plan.name, conn_timeout=1, url=server.url, namespace=server.namespace, presence_ttl=plan.presence
         )
+        self._pass_on_messages()
         with self._interrupts:
             try:
                 self._check()
@@ -108,11 +127,29 @@ class _Conductor:
             except TransportError as error:
                 output.error(str(error))
                 self._signalling = ExitCode.NO_CONNECTION
+            except (InvalidArgument, InvalidType):
+                raise
+            except StateSignalsError as error:
+                # Somebody has aborted the run, or taken it over: the command's own exit code says nothing then.
+                output.error(str(error))
+                self._signalling = ExitCode.ABORTED
             finally:
                 await self._exporter.close()
         if self._interrupts.first is not None:
             return by_signal(self._interrupts.first)
+        if self._signalling is ExitCode.ABORTED:
+            return self._signalling
         return self._command or self._signalling
+
+    def _pass_on_messages(self) -> None:
+        """Have the command get what is meant for it (`kill -USR1`), which would end us before the stop is announced."""
+        for number in (process_signals.SIGUSR1, process_signals.SIGUSR2):
+            if process_signals.getsignal(number) is not process_signals.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, self._inform, number)
+
+    def _inform(self, number: int) -> None:
+        if self._child is not None:
+            self._child.inform(number)
 
     def _check(self) -> None:
         """Refuse whatever could not be sent later, before anything is."""
@@ -201,17 +238,31 @@ class _Conductor:
                     plan.tag,
                     plan.metadata,
                     plan.timeout,
+                    min_success=plan.min_success,
+                    stall_timeout=plan.stall_timeout,
                     on_outcome=lambda name, _: pending.discard(name),
                 )
             )
         self._reporter.round(event, result)
         self._reporter.late(self._exporter.counters.get("late", 0))
-        verdict = self._verdict(result)
+        verdict = self._verdict(event, result)
         self._signalling = max(self._signalling, verdict)
         return verdict is ExitCode.OK
 
-    def _verdict(self, result: PublishResult) -> ExitCode:
-        if result.ok or (not self._exporter.subs and not self._plan.wait):
+    def _verdict(self, event: str, result: PublishResult) -> ExitCode:
+        plan = self._plan
+        if plan.min_success is None:
+            # Whoever leaves in good order fails no round; but who was asked for has to stay to the end.
+            there = {name for name, report in result.reports.items() if report.outcome is not Outcome.LEFT}
+            gone = set(plan.expect) - there
+            if gone or len(there) < plan.wait:
+                if self._signalling is not ExitCode.MISSING:
+                    names = listed(gone) or f"{plan.wait - len(there)} more"
+                    output.error(f"{event}: not everybody is there any more who was asked for; missing: {names}")
+                return ExitCode.MISSING
+            if not result.reports:
+                return ExitCode.OK
+        if result.ok:
             return ExitCode.OK
         return ExitCode.FAILED if result.code is ResultCodes.SUB_FAILED else ExitCode.MISSING
 
@@ -233,9 +284,11 @@ class _Conductor:
         environment = {**os.environ, "STATE_SIGNALS_PUBLISHER_ID": self._exporter.pub_id}
         if self._plan.passes_url is not None:
             environment["STATE_SIGNALS_URL"] = self._plan.passes_url
-        child = Child(self._plan.argv, self._plan.program, environment)
+        self._child = child = Child(self._plan.argv, self._plan.program, environment, self._plan.grace)
         try:
             self._command = await self._interrupts.told_to(child.told, child.run())
         except CommandNotFound as error:
             output.error(str(error))
             self._command = error.exit_code
+        finally:
+            self._child = None

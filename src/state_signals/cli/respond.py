@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
-from state_signals.arguments import check_name, identifier
+from state_signals.arguments import identifier
+from state_signals.cli.bindings import commands_by_event, spans
 from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
 from state_signals.exceptions import InvalidArgument
 
@@ -16,13 +16,16 @@ __all__ = ["EPILOG", "respond"]
 
 EPILOG = epilog(
     "state-signals respond --on benchmark-start='pcp start' --on benchmark-stop='pcp stop'",
+    "state-signals respond --while benchmark-start..benchmark-stop 'vmstat 1 > vmstat-$SIGNAL_SAMPLE.log'",
     "state-signals respond --once --tag nightly --on benchmark-start='./collect.sh \"$SIGNAL_TAG\"'",
     "state-signals respond --id host-a-vmstat --timeout 10 --on shutdown='rm -rf /tmp/vmstat'",
     more="CMD finds SIGNAL_EVENT, SIGNAL_TAG, SIGNAL_SAMPLE, SIGNAL_PUBLISHER_ID, SIGNAL_PROCESS_NAME, "
     "SIGNAL_RUNNER_HOST, SIGNAL_ID and SIGNAL_METADATA (JSON) in its environment. They come over the network: quote "
     "them, and do not give them to eval. With --id, a responder that has died while CMD ran and is started again gets "
     "the signal again, with SIGNAL_REDELIVERED=1.\n\n"
-    "A connection that is lost is made again, and what was missed is acted on then; answers are sent then, too.\n\n"
+    "A connection that is lost is made again, and what was missed is acted on then; answers are sent then, too. An "
+    "exporter that dies without a shutdown leaves its collectors running; --while-timeout bounds that. If respond "
+    "itself is killed (SIGKILL), so are its commands only if something looks after that, as systemd does.\n\n"
     "Exit codes: 0 ended by --once or SIGTERM, 2 usage, 4 no connection, 5 aborted, 130 Ctrl-C.",
 )
 
@@ -32,6 +35,15 @@ def respond(
         list[str] | None,
         typer.Option("--on", metavar="EVENT=CMD", help="Run CMD by the shell upon EVENT. May be repeated."),
     ] = None,
+    collect: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--while",
+            metavar="START..STOP CMD",
+            help="Run CMD by the shell from START until STOP; also as START..STOP=CMD. May be repeated.",
+        ),
+    ] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="CMD", hidden=True)] = None,
     tag: Annotated[str | None, typer.Option(metavar="TEXT", help="Act on signals with this tag only.")] = None,
     publisher: Annotated[str | None, typer.Option(metavar="ID", help="Act on signals of this exporter only.")] = None,
     responder_id: Annotated[
@@ -42,8 +54,16 @@ def respond(
         bool, typer.Option("--once", help="End when the exporters that it has acted for have shut down.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long a CMD may take before it is ended; -1: for ever.")
+        float, typer.Option(metavar="SECONDS", help="How long a CMD of --on may take before it is ended; -1: for ever.")
     ] = -1,
+    while_timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="How long a CMD of --while may run before it is ended; -1: for ever."),
+    ] = -1,
+    grace: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="How long a CMD may take to end upon SIGTERM before it is killed."),
+    ] = 5,
     shell: Annotated[str, typer.Option(metavar="PATH", help="What executes CMD, with -c.")] = "/bin/sh",
     url: Url = None,
     namespace: Namespace = None,
@@ -51,17 +71,25 @@ def respond(
 ) -> int:
     """Act on signals with shell commands.
 
-    Runs CMD for each signal of EVENT and answers: success if its exit status
-    is 0. The message is the last line of its standard output, or of its
+    --on runs CMD for each signal of EVENT and answers: success if its exit
+    status is 0. The message is the last line of its standard output, or of its
     standard error if it failed. Signals without a CMD are answered with
     success. EVENT may be shutdown, which nobody awaits an answer to.
+
+    --while starts CMD on START and ends it (SIGTERM) on STOP, for each exporter
+    by itself. START is answered with success if CMD runs; STOP if it ran until
+    then, or had ended with exit status 0. It is ended, too, when its exporter
+    shuts down. Where --on has the same event: on START its CMD comes first and
+    has to succeed, on STOP it comes second.
 
     Goes on from run to run until Ctrl-C, SIGTERM or, with --once, until the
     exporters that it has acted for have shut down. One exporter's signals are
     acted on one after the other. A CMD that is running when it ends, or that
-    exceeds --timeout, is ended with all that it has started.
+    exceeds its time, is ended with all that it has started.
     """
-    from state_signals.cli.service import Service, serve  # noqa: PLC0415 - help needs neither asyncio nor redis
+    # Help needs neither asyncio nor redis.
+    from state_signals.cli.collectors import Span  # noqa: PLC0415
+    from state_signals.cli.service import Duties, Service, serve  # noqa: PLC0415
 
     check_texts(tag=tag, publisher=publisher, name=name)
     if responder_id is not None:
@@ -69,38 +97,16 @@ def respond(
     program = shutil.which(shell)
     if program is None:
         raise InvalidArgument(f"--shell {shell!r} is no program that can be executed")
-    commands = _commands(on or ())
-    limit = check_wait("--timeout", timeout)
-    server = Server.given(url, namespace, connect_timeout)
-    return serve(
-        Service(
-            server,
-            commands,
-            shell=program,
-            timeout=limit,
-            once=once,
-            name=name,
-            responder_id=responder_id,
-            tag=tag,
-            publisher=publisher,
-        )
+    duties = Duties(
+        commands=commands_by_event(on or ()),
+        spans=[Span(*each) for each in spans(collect or (), words or ())],
+        shell=program,
+        timeout=check_wait("--timeout", timeout),
+        span_timeout=check_wait("--while-timeout", while_timeout),
+        grace=check_wait("--grace", grace),
+        once=once,
+        tag=tag,
+        publisher=publisher,
     )
-
-
-def _commands(given: Iterable[str]) -> dict[str, str]:
-    """Return the command of each event."""
-    commands: dict[str, str] = {}
-    for text in given:
-        event, equals, command = text.partition("=")
-        if not event or not equals or not command.strip():
-            raise InvalidArgument(f"--on takes EVENT=CMD, as in --on benchmark-start='pcp start', not {text!r:.200}")
-        check_name("--on", event)
-        if event == "initialization":
-            raise InvalidArgument(
-                "--on cannot act on 'initialization': answering it is how a responder subscribes; "
-                "act on the first event of the run instead"
-            )
-        if event in commands:
-            raise InvalidArgument(f"--on is given twice for {event!r}; let one CMD do both, as in 'first && second'")
-        commands[event] = command
-    return commands
+    server = Server.given(url, namespace, connect_timeout)
+    return serve(Service(server, duties, name=name, responder_id=responder_id))

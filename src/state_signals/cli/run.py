@@ -56,6 +56,24 @@ def run(
     stop_event: Annotated[
         str, typer.Option(metavar="EVENT", help="What is announced after CMD has ended.")
     ] = "benchmark-stop",
+    min_success: Annotated[
+        str | None,
+        typer.Option(metavar="N|P%", help="How many responders have to succeed, or which share.  [default: all]"),
+    ] = None,
+    stall_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long to wait for one that neither answers nor says that it works; -1: no limit.",
+        ),
+    ] = -1,
+    grace: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="How long CMD may take to end upon SIGTERM or SIGHUP before it is killed; -1: no limit.",
+        ),
+    ] = 10,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Run CMD even if a responder is not there or fails.")
     ] = False,
@@ -82,8 +100,9 @@ def run(
     missing or fails at the start, CMD does not run; the stop is announced.
 
     Standard output is CMD's alone; outcomes are printed on standard error.
-    Ctrl-C and SIGTERM end CMD, and the stop is still announced; a second
-    Ctrl-C kills CMD. CMD finds STATE_SIGNALS_PUBLISHER_ID in its environment.
+    Ctrl-C and SIGTERM are passed on to CMD, and the stop is still announced; a
+    second Ctrl-C kills CMD. SIGUSR1 and SIGUSR2 are passed on, too. CMD finds
+    STATE_SIGNALS_PUBLISHER_ID in its environment.
 
     A server that restarts meanwhile is no reason to stop: what was announced
     is announced again if it has lost it, and --timeout goes on.
@@ -115,6 +134,9 @@ def run(
         stop_event=stop_event,
         keep_going=keep_going,
         periodic=periodic,
+        min_success=_min_success(min_success),
+        stall_timeout=check_wait("--stall-timeout", stall_timeout),
+        grace=check_wait("--grace", grace),
         presence=_presence(presence),
         passes_url=url or None,
     )
@@ -126,6 +148,17 @@ def _presence(value: float) -> float | None:
         return check_presence_ttl(check_wait("--presence", value))
     except InvalidArgument as error:
         raise InvalidArgument(str(error).replace("presence_ttl", "--presence")) from None
+
+
+def _min_success(text: str | None) -> float | None:
+    """Return a count (int), or a share (float)."""
+    if text is None:
+        return None
+    number = text.removesuffix("%")
+    # Other digits than ASCII's would be a typing error.
+    if not (number.isascii() and number.isdigit() and len(number) < 10) or (number != text and int(number) > 100):
+        raise InvalidArgument(f"--min-success takes a count or a share, as in 3 or 80%, not {text!r:.80}")
+    return int(number) if number == text else int(number) / 100
 
 
 def _object(text: str | None) -> dict[str, Any] | None:

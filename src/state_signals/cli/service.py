@@ -5,24 +5,32 @@ from __future__ import annotations
 import asyncio
 import signal as process_signals
 from collections import OrderedDict, deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from state_signals.asyncio import SignalResponder
 from state_signals.cli import output
-from state_signals.cli.actions import Action, Answer
+from state_signals.cli.actions import Action, Shell
+from state_signals.cli.collectors import Collectors, Span
+from state_signals.cli.endings import WAS_ENDED, Answer, combined
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
+from state_signals.exceptions import StateSignalsError
 from state_signals.messages import INITIALIZATION, SHUTDOWN, Signal
 
-__all__ = ["Service", "serve"]
+__all__ = ["Duties", "Service", "serve"]
 
 _AT_ONCE = 16
 """Commands that run at the same time: the wire does not decide how many processes there are."""
 
 _WAITING = 1_000
 """Signals that are taken from the server before they can be acted on."""
+
+_PROGRESS_EVERY = 1.0
+"""Seconds between two looks at whether a command has written something, which the exporter is told then."""
 
 _REMEMBERED = 1_000
 """Exporters whose subscription is noted once, not upon each announcement."""
@@ -39,41 +47,49 @@ def serve(service: Service) -> int:
     return asyncio.run(service.run())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Duties:
+    """What to do, and for whom.
+
+    Attributes:
+        commands: by event.
+        spans: commands that run from one event to another one.
+        shell: path of what executes them.
+        timeout: seconds that a command of `commands` may take; None: for ever.
+        span_timeout: seconds that a command of `spans` may run; None: for ever.
+        grace: seconds from SIGTERM to SIGKILL; None: for ever.
+        once: end when the exporters that were acted for have shut down.
+        tag: the only tag to act on.
+        publisher: the only exporter to act for.
+    """
+
+    commands: Mapping[str, str]
+    spans: Sequence[Span] = ()
+    shell: str = "/bin/sh"
+    timeout: float | None = None
+    span_timeout: float | None = None
+    grace: float | None = 5.0
+    once: bool = False
+    tag: str | None = None
+    publisher: str | None = None
+
+
 class Service:
     """One responder whose actions are shell commands.
 
     Args:
         server: where signals come from.
-        commands: by event.
-        shell: path of what executes them.
-        timeout: seconds that one may take; None: for ever.
-        once: end when the exporters that were acted for have shut down.
+        duties: what to do.
         name: beginning of the responder's id.
         responder_id: the whole of it.
-        tag: the only tag to act on.
-        publisher: the only exporter to act for.
     """
 
-    def __init__(
-        self,
-        server: Server,
-        commands: Mapping[str, str],
-        *,
-        shell: str,
-        timeout: float | None,
-        once: bool,
-        name: str | None,
-        responder_id: str | None,
-        tag: str | None,
-        publisher: str | None,
-    ) -> None:
+    def __init__(self, server: Server, duties: Duties, *, name: str | None, responder_id: str | None) -> None:
         self._server = server
-        self._commands = commands
-        self._shell = shell
-        self._timeout = timeout
-        self._once = once
+        self._duties = duties
         self._identity = (name, responder_id)
-        self._locks = (tag, publisher)
+        self._shell = Shell.of(duties.shell, duties.grace)
+        self._collectors = Collectors(duties.spans, self._shell, duties.span_timeout)
         self._responder: SignalResponder
         self._queues: dict[str, deque[Signal]] = {}
         self._workers: set[asyncio.Task[None]] = set()
@@ -87,7 +103,6 @@ class Service:
     async def run(self) -> int:
         """Serve until the end. Return the exit code."""
         name, responder_id = self._identity
-        tag, publisher = self._locks
         self._responder = responder = SignalResponder(
             responder_name=name,
             # One attempt to connect at a time: connected() repeats them.
@@ -96,12 +111,12 @@ class Service:
             namespace=self._server.namespace,
             responder_id=responder_id,
         )
-        if tag is not None:
-            responder.lock_tag(tag)
-        if publisher is not None:
-            responder.lock_id(publisher)
+        if self._duties.tag is not None:
+            responder.lock_tag(self._duties.tag)
+        if self._duties.publisher is not None:
+            responder.lock_id(self._duties.publisher)
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with Interrupts() as interrupts:
+        with Interrupts(process_signals.SIGQUIT) as interrupts:
             try:
                 await interrupts.cancelling(connected(responder.connect, self._server))
                 output.note(f"responder {responder.responder_id} is ready")
@@ -119,6 +134,7 @@ class Service:
         # The second one is impatient.
         for action in self._actions:
             action.stop(kill=self._is_stopping)
+        self._collectors.end(kill=self._is_stopping)
         self._is_stopping = True
         self._end()
 
@@ -138,7 +154,9 @@ class Service:
             listening.cancel()
             for action in self._actions:
                 action.stop()
+            self._collectors.end()
             await asyncio.wait(self._workers)
+            await self._collectors.ended()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -154,7 +172,7 @@ class Service:
     async def _listen(self) -> None:
         async for signal in self._responder.listen():
             await self._waiting.acquire()
-            if self._once and signal.event != SHUTDOWN:
+            if self._duties.once and signal.event != SHUTDOWN:
                 self._followed.add(signal.publisher_id)
             queue = self._queues.get(signal.publisher_id)
             if queue is not None:
@@ -174,28 +192,53 @@ class Service:
             del self._queues[publisher_id]
 
     async def _act(self, signal: Signal) -> None:
-        command = self._commands.get(signal.event)
-        answer = Answer(1, None) if command is None else await self._run(command, signal)
+        answers = await self._answers(signal)
+        answer = combined(answers)
         if signal.event != SHUTDOWN:
             await self._responder.srespond(signal, answer.ras, answer.message)
-        self._note(signal, answer, has_command=command is not None)
+        self._note(signal, answer, has_acted=bool(answers))
         if signal.event == SHUTDOWN and signal.publisher_id in self._followed:
             self._followed.remove(signal.publisher_id)
             if not self._followed:
                 self._end()
 
+    async def _answers(self, signal: Signal) -> list[Answer]:
+        """Do what there is to do upon a signal: end collectors, run the command, start others if that went well."""
+        if signal.event == SHUTDOWN:
+            answers = await self._collectors.end_all_of(signal.publisher_id)
+        else:
+            answers = await self._collectors.stop(signal)
+        command = self._duties.commands.get(signal.event)
+        if command is not None:
+            answers.append(await self._run(command, signal))
+            if answers[-1].ras != 1:
+                return answers
+        return answers + await self._collectors.start(signal)
+
     async def _run(self, command: str, signal: Signal) -> Answer:
         async with self._at_once:
             if self._is_stopping:
-                return Answer(0, "the responder was ended")
-            action = Action(self._shell, command, signal, self._timeout)
+                return WAS_ENDED
+            action = Action(self._shell, command, signal, self._duties.timeout)
             self._actions.add(action)
+            telling = asyncio.create_task(self._tell_of_progress(action, signal))
             try:
-                return await action.run()
+                return (await action.run()).answer()
             finally:
+                telling.cancel()
                 self._actions.discard(action)
 
-    def _note(self, signal: Signal, answer: Answer, *, has_command: bool) -> None:
+    async def _tell_of_progress(self, action: Action, signal: Signal) -> None:
+        """Tell the exporter that a command works, as long as it writes something."""
+        told = 0
+        while signal.event != SHUTDOWN:
+            await asyncio.sleep(_PROGRESS_EVERY)
+            if action.received > told:
+                told = action.received
+                with suppress(StateSignalsError):
+                    await self._responder.working(signal, action.last_line or None)
+
+    def _note(self, signal: Signal, answer: Answer, *, has_acted: bool) -> None:
         of = f"{signal.event} of {output.shortened(signal.publisher_id, 200)}"
         if signal.event == INITIALIZATION:
             if signal.publisher_id not in self._subscribed:
@@ -203,7 +246,7 @@ class Service:
             self._subscribed[signal.publisher_id] = None
             if len(self._subscribed) > _REMEMBERED:
                 self._subscribed.popitem(last=False)
-        elif has_command:
+        elif has_acted:
             message = f": {answer.message}" if answer.message else ""
             output.note(f"{of}: {'succeeded' if answer.ras == 1 else 'failed'}{message}")
         else:

@@ -36,18 +36,22 @@ class Interrupts:
 
     Signals that the process was started to ignore (`nohup`, `&` in a script) stay ignored.
 
+    Args:
+        more: numbers of other signals to be told of likewise.
+
     Attributes:
         first: number of the first that came; None before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *more: int) -> None:
         self.first: int | None = None
+        self._numbers = (*_SIGNALS, *more)
         self._react: Callable[[int], object] | None = None
         self._handled: list[int] = []
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
+        for number in self._numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, self._arrived, number)
                 self._handled.append(number)
