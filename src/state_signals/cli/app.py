@@ -30,6 +30,9 @@ COMMANDS = {
     "shutdown": "End a run that init has begun.",
     "abort": "Tell everybody that a run is over, and why.",
     "listen": "Print signals as they come.",
+    "doctor": "Check connection and server, and say what to do.",
+    "bench": "Measure rounds on the server.",
+    "acl": "Print least-privilege rules for the server's users.",
 }
 """Each command's one-line help. The command is the function of that name in the module of that name."""
 
