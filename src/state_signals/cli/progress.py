@@ -7,6 +7,7 @@ visible all the time: whatever ends the program, there is nothing to put right.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import time
@@ -119,12 +120,12 @@ def _and_more(count: int, shown: Sequence[str]) -> str:
 
 def _time_left(standing: Standing, now: float) -> str:
     if standing.deadline is None:
-        return f"for {_duration(now - standing.began)}"
-    return f"{_duration(standing.deadline - now)} left"
+        return f"for {_duration(int(now - standing.began))}"
+    # Up: "0 s left" would be said a second too early.
+    return f"{_duration(math.ceil(max(0.0, standing.deadline - now)))} left"
 
 
-def _duration(seconds: float) -> str:
-    whole = max(0, round(seconds))
+def _duration(whole: int) -> str:
     if whole < 60:
         return f"{whole} s"
     minutes, whole = divmod(whole, 60)

@@ -84,6 +84,10 @@ async def _perform(step: Step, server: Server, interrupted: str) -> int:
         except RunAborted as aborted:
             output.error(_aborted(aborted.reason))
             return ExitCode.ABORTED
+        except BrokenPipeError:
+            # Nobody reads what is printed. To typer, that would be a failure.
+            output.discard_stdout()
+            return ExitCode.OK
 
 
 async def check_open(transport: AsyncTransport, server: Server, found: Found) -> None:
