@@ -13,6 +13,7 @@ from typing import Any
 from redis.crc import key_slot
 
 from state_signals.exceptions import ServerRefused
+from state_signals.identity import fate
 from state_signals.protocol.registration import Record, read_member, read_record
 from state_signals.runs.assembly import RunLog
 from state_signals.runs.model import Run, RunState
@@ -60,12 +61,14 @@ class Exporter:
     run: Run | None
 
     @property
+    def is_there(self) -> bool:
+        """Whether it lives, was left to others, or should live: it has not ended in good order."""
+        return self.vitals.state is not RunState.CRASHED or self.run is None or self.run.ended_at is None
+
+    @property
     def state(self) -> RunState:
-        """Where it is; a run that has ended is over whatever its exporter does."""
-        is_gone = self.vitals.state is RunState.CRASHED
-        if is_gone and self.run is not None and self.run.ended_at is not None:
-            return self.run.state
-        return self.vitals.state
+        """Where it is, or where its run is if it is not there any more."""
+        return self.vitals.state if self.is_there or self.run is None else self.run.state
 
 
 class RunReader:
@@ -120,15 +123,15 @@ class RunReader:
 
     async def last_active(self, publisher_id: str) -> float:
         """Return when anything was last heard of an exporter; 0.0: never. As exact as its clock."""
-        log = RunLog(publisher_id)
-        keys = self._keys
-        for _, data in _values(await self._newest(keys.journal(publisher_id), 1), SIGNAL):
+        log, keys = RunLog(publisher_id), self._keys
+        streams = (keys.journal(publisher_id), keys.reply(publisher_id), keys.rounds(publisher_id))
+        commands = tuple(("XREVRANGE", key, "+", "-", "COUNT", 1) for key in streams)
+        replies = await self._transport.execute(Batch(streams[0], commands))
+        signals, *others = [_checked(reply) or [] for reply in replies]
+        for _, data in _values(signals, SIGNAL):
             log.signal(data)
-        entries = [
-            *await self._newest(keys.reply(publisher_id), 1),
-            *await self._newest(keys.rounds(publisher_id), 1),
-        ]
-        return max([0.0, *(run.began_at for run in log.runs), *(_moment(entry[0]) for entry in entries)])
+        moments = [_moment(number) for entries in others for number, _ in entries]
+        return max([0.0, *(run.began_at for run in log.runs), *moments])
 
     # What they have done
 
@@ -188,6 +191,7 @@ class RunReader:
         score = (await self._scores(keys.exporters, [publisher_id]))[publisher_id]
         state = state_of(
             is_owned=held is not None,
+            is_dead=held is not None and fate(held) is False,
             is_kept=record is not None,
             score=score,
             ttl=None if record is None else record.ttl,

@@ -35,16 +35,21 @@ class Vitals:
     seen: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def state_of(*, is_owned: bool, is_kept: bool, score: float | None, ttl: float | None, now: float) -> RunState:
+def state_of(
+    *, is_owned: bool, is_dead: bool = False, is_kept: bool, score: float | None, ttl: float | None, now: float
+) -> RunState:
     """Return where an exporter is that has not shut down.
 
     Args:
         is_owned: whether a process holds its `publisher_id`; that runs out by itself unless it is renewed.
+        is_dead: whether that process is known to be gone.
         is_kept: whether what it takes to resume it is kept.
         score: its last proof of life, or (when it was left to others) when it expires; None: there is none.
         ttl: seconds that its proofs of life are good for; None: not known.
         now: by the server's clock, as the score.
     """
+    if is_dead:
+        return RunState.CRASHED
     if is_owned:
         return RunState.LIVE
     if score is None:

@@ -1,0 +1,64 @@
+"""Which exporter and which run are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from state_signals.cli.lookup import close_to
+from state_signals.cli.options import Server
+from state_signals.exceptions import InvalidArgument
+from state_signals.runs.reader import RunReader
+from state_signals.transport.urls import redacted
+
+__all__ = ["chosen", "resolved"]
+
+_SHOWN = 3
+
+_DOTS = ("...", "…")
+"""What a name that was shortened on a terminal ends with."""
+
+_Item = TypeVar("_Item")
+
+
+async def resolved(reader: RunReader, given: str, server: Server) -> str:
+    """Return the publisher_id that is meant by one, or by its beginning.
+
+    Raises:
+        InvalidArgument: if none or several are; the message names some that are close.
+        TransportError: if the server cannot be asked.
+    """
+    if await reader.has_journal(given):
+        return given
+    known = await reader.publisher_ids()
+    beginning = next((given.removesuffix(dots) for dots in _DOTS if given.endswith(dots)), given)
+    meant = [name for name in known if beginning and name.startswith(beginning)]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        more = f" and {len(meant) - _SHOWN} more" if len(meant) > _SHOWN else ""
+        raise InvalidArgument(
+            f"{given!r} is the beginning of {len(meant)} publisher_ids: {', '.join(meant[:_SHOWN])}{more}; "
+            "give more of the one that you mean"
+        )
+    close = close_to(given, known)
+    where = "without a namespace" if server.namespace is None else f"in the namespace {server.namespace}"
+    if close:
+        hint = f"did you mean {' or '.join(close)}?"
+    elif known:
+        hint = "'state-signals history' lists those that are known"
+    else:
+        hint = "there is no other one either; check --url and --namespace"
+    raise InvalidArgument(f"no run of {given!r:.200} is known at {redacted(server.url)} {where}; {hint}")
+
+
+def chosen(runs: Sequence[_Item], which: int) -> _Item:
+    """Return one of the runs of an exporter: 1 is the first, -1 the last.
+
+    Raises:
+        InvalidArgument: if there is no such.
+    """
+    if which == 0 or abs(which) > len(runs):
+        there = "1 run, which is --run 1" if len(runs) == 1 else f"{len(runs)} runs: --run 1 is the first, -1 the last"
+        raise InvalidArgument(f"there is no --run {which} of that exporter; it has {there}")
+    return runs[which - 1 if which > 0 else which]
