@@ -209,6 +209,54 @@ def test_output_that_nobody_reads_does_not_end_it(start: Start, exporter: Signal
     assert program.wait() == 0
 
 
+def test_output_is_passed_on_byte_by_byte(start: Start, exporter: SignalExporter, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 1000
+    (tmp_path / "data").write_bytes(data)
+    program = start(
+        "respond", "--id", "a", "--once", "--on", "benchmark-start=cat data; printf '\\377 caf\\351\\n' >&2"
+    )
+    roster(exporter, "a")
+    assert exporter.publish_signal("benchmark-start").ok
+    exporter.shutdown()
+    assert program.wait() == 0
+    assert program.out.encode(errors="surrogateescape") == data
+    assert "\udcff caf\udce9\n" in program.err
+
+
+def test_only_so_many_commands_run_at_once_and_all_are_answered(start: Start, redis_url: str, tmp_path: Path) -> None:
+    program = start(
+        "respond", "--id", "a", "--on", "benchmark-start=echo >> begun; while [ ! -e go ]; do sleep 0.1; done"
+    )
+    program.says("ready")
+    exporters = [SignalExporter(f"fio-{number}", url=redis_url) for number in range(18)]
+    results: list[PublishResult] = []
+    threads = [
+        threading.Thread(target=lambda each=each: results.append(each.publish_signal("benchmark-start", timeout=60)))
+        for each in exporters
+    ]
+    try:
+        for each, thread in zip(exporters, threads, strict=True):
+            roster(each, "a")
+            thread.start()
+        wait_until(lambda: (tmp_path / "begun").exists() and (tmp_path / "begun").read_text() == "\n" * 16, timeout=20)
+        # One that has nothing to run does not wait for them.
+        with SignalExporter("other", url=redis_url) as other:
+            roster(other, "a")
+            assert other.publish_signal("benchmark-stop").ok
+        assert (tmp_path / "begun").read_text() == "\n" * 16
+        (tmp_path / "go").touch()
+        for thread in threads:
+            thread.join(60)
+    finally:
+        (tmp_path / "go").touch()
+        for each in exporters:
+            each.close()
+    assert [result.ok for result in results] == [True] * 18
+    assert (tmp_path / "begun").read_text() == "\n" * 18
+    program.send(signal.SIGTERM)
+    assert program.wait() == 0
+
+
 def test_two_runs_and_two_responders_are_kept_apart(start: Start, recorder: Recorder) -> None:
     responders = [
         start("respond", "--once", "--id", name, "--tag", name, "--on", 'benchmark-start=echo "$SIGNAL_TAG"')

@@ -159,7 +159,7 @@ async def test_the_facts_of_the_signal_are_in_the_environment() -> None:
     command = "env | grep ^SIGNAL_ | sort | tr '\\n' ';'"
     found = await answer(command, tag="t", sample_no=4, metadata={"k": ["ä", None]})
     assert found.message == (
-        "SIGNAL_EVENT=benchmark-start;SIGNAL_ID=;"
+        "SIGNAL_ABORTED=;SIGNAL_EVENT=benchmark-start;SIGNAL_ID=;"
         'SIGNAL_METADATA={"k": ["\\u00e4", null]};SIGNAL_PROCESS_NAME=fio;SIGNAL_PUBLISHER_ID=fio-1;'
         "SIGNAL_REDELIVERED=;SIGNAL_RUNNER_HOST=host-a;SIGNAL_SAMPLE=4;SIGNAL_TAG=t;"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -271,6 +272,15 @@ def test_a_responder_that_has_crashed_says_that_it_has_not_collected(
     message = exporter.publish_signal("benchmark-stop", timeout=20).failed["a"].message
     assert message == "exec sleep 60: was not running, for no benchmark-start has come"
     ended(second)
+
+
+def test_the_unit_in_the_docs_serves(start: Start) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    line = text.partition("\nExecStart=")[2].replace("\\\n", " ").partition("\n")[0]
+    _, *arguments = shlex.split(line.replace("$$", "$").replace("%H", "host-a"))
+    program = start(*arguments)
+    program.says("responder host-a-vmstat is ready")
+    ended(program)
 
 
 # Without a server

@@ -406,8 +406,9 @@ def test_a_responder_that_dies_while_the_command_runs_is_lost_at_the_stop(start:
     assert told["elapsed"] < 10
 
 
-def test_on_a_terminal_ctrl_c_reaches_the_command_once_and_outcomes_are_a_table(
-    redis_url: str, responder: Respond, tmp_path: Path
+@pytest.mark.parametrize(("key", "name", "code"), [(b"\x03", "INT", 130), (b"\x1c", "QUIT", 131)])
+def test_on_a_terminal_a_key_reaches_the_command_once_and_outcomes_are_a_table(
+    redis_url: str, responder: Respond, tmp_path: Path, key: bytes, name: str, code: int
 ) -> None:
     responder("a", {"benchmark-start": (1, "[bold]markup\x1b[2J")})
     leader, follower = os.openpty()
@@ -416,7 +417,9 @@ def test_on_a_terminal_ctrl_c_reaches_the_command_once_and_outcomes_are_a_table(
         "[os.dup2(int(sys.argv[1]), n) for n in range(3)]; os.execv(sys.argv[2], sys.argv[2:])"
     )
     os.set_inheritable(follower, True)
-    command = "trap 'echo INT >> got' INT; trap 'exit 0' TERM; echo ready; touch ready; while :; do sleep 0.02; done"
+    command = (
+        f"trap 'echo {name} >> got' {name}; trap 'exit 0' TERM; echo ready; touch ready; while :; do sleep 0.02; done"
+    )
     argv = [sys.executable, "-c", become, str(follower), *STATE_SIGNALS, "run", "fio", "--", "sh", "-c", command]
     environment = {**os.environ, "STATE_SIGNALS_URL": redis_url, "TERM": "xterm", "COLUMNS": "100"}
     environment.pop("NO_COLOR", None)
@@ -426,18 +429,18 @@ def test_on_a_terminal_ctrl_c_reaches_the_command_once_and_outcomes_are_a_table(
     os.close(follower)
     try:
         wait_until((tmp_path / "ready").exists, timeout=20)
-        os.write(leader, b"\x03")
+        os.write(leader, key)
         wait_until((tmp_path / "got").exists, timeout=20)
         process.send_signal(signal.SIGTERM)
         shown = b""
         while chunk := _read(leader):
             shown += chunk
-        assert process.wait(20) == 130
+        assert process.wait(20) == code
     finally:
         process.kill()
         process.wait()
         os.close(leader)
-    assert (tmp_path / "got").read_text() == "INT\n"
+    assert (tmp_path / "got").read_text() == f"{name}\n"
     text = shown.decode()
     assert "answered after" in text
     assert "[bold]markup\\x1b[2J" in text

@@ -12,6 +12,7 @@ import signal as process_signals
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TextIO
 
 from state_signals.cli.endings import Ending
 from state_signals.cli.environment import environment_for
@@ -44,7 +45,15 @@ class Shell:
     @classmethod
     def of(cls, path: str, grace: float | None) -> Shell:
         """Return one whose commands write to our own standard streams."""
-        return cls(path, grace, Sink(sys.stdout.fileno()), Sink(sys.stderr.fileno()))
+        return cls(path, grace, Sink(_descriptor(sys.stdout, 1)), Sink(_descriptor(sys.stderr, 2)))
+
+
+def _descriptor(stream: TextIO, usual: int) -> int:
+    """Return a stream's descriptor: where we were started without one, the usual number may be somebody else's."""
+    try:
+        return stream.fileno()
+    except OSError:
+        return usual
 
 
 class Action:

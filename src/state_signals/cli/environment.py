@@ -25,6 +25,7 @@ def environment_for(signal: Signal) -> dict[bytes, bytes]:
         "RUNNER_HOST": signal.runner_host,
         "ID": signal.id or "",
         "METADATA": json.dumps(signal.metadata or {}),
+        "ABORTED": signal.aborted or "",
         "REDELIVERED": "1" if signal.redelivered else "",
     }
     return {**os.environb, **dict(_encoded(facts.items()))}

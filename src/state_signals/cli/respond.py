@@ -20,9 +20,10 @@ EPILOG = epilog(
     "state-signals respond --once --tag nightly --on benchmark-start='./collect.sh \"$SIGNAL_TAG\"'",
     "state-signals respond --id host-a-vmstat --timeout 10 --on shutdown='rm -rf /tmp/vmstat'",
     more="CMD finds SIGNAL_EVENT, SIGNAL_TAG, SIGNAL_SAMPLE, SIGNAL_PUBLISHER_ID, SIGNAL_PROCESS_NAME, "
-    "SIGNAL_RUNNER_HOST, SIGNAL_ID and SIGNAL_METADATA (JSON) in its environment. They come over the network: quote "
-    "them, and do not give them to eval. With --id, a responder that has died while CMD ran and is started again gets "
-    "the signal again, with SIGNAL_REDELIVERED=1.\n\n"
+    "SIGNAL_RUNNER_HOST, SIGNAL_ID, SIGNAL_METADATA (JSON) and, upon a shutdown, SIGNAL_ABORTED (why the run was "
+    "aborted) in its environment. They come over the network: quote them, and do not give them to eval. "
+    "SIGNAL_SAMPLE is a number, and fit for a file name.\n\nWith --id, a responder that has died while CMD ran and is "
+    "started again gets the signal again, with SIGNAL_REDELIVERED=1.\n\n"
     "A connection that is lost is made again, and what was missed is acted on then; answers are sent then, too. An "
     "exporter that dies without a shutdown leaves its collectors running; --while-timeout bounds that. If respond "
     "itself is killed (SIGKILL), so are its commands only if something looks after that, as systemd does.\n\n"
