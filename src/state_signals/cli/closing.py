@@ -103,7 +103,10 @@ class _Abortion:
         if found.stage is Stage.OPEN:
             await self._abort_instead(found)
             found = await look(self._transport, self._name)
-        output.note(f"{self._name} is aborted: {found.aborted if found.aborted is not None else self._reason}")
+        if found.stage is Stage.ENDED:
+            output.note(f"{self._name} has shut down meanwhile")
+        else:
+            output.note(f"{self._name} is aborted: {found.aborted if found.aborted is not None else self._reason}")
         return ExitCode.OK
 
     async def _abort_instead(self, found: Found) -> None:
@@ -126,6 +129,8 @@ class _Abortion:
             except ServerUnreachable:
                 if time.monotonic() > self._until:
                     raise
+                # The server may have lost what it was told.
+                self._asked = None
                 await asyncio.sleep(backoff.next())
                 with suppress(ServerUnreachable):
                     await self._transport.connect()
@@ -133,19 +138,25 @@ class _Abortion:
     async def _until_over(self, inbox: AsyncInbox) -> Found:
         while True:
             found = await look(self._transport, self._name)
-            if found.stage is not Stage.OPEN or _is_left(found):
+            if found.stage in (Stage.ENDED, Stage.ABORTED) or (found.stage is Stage.OPEN and _is_left(found)):
                 return found
-            await self._ask(found)
+            # Else a server that has lost its data does not know the exporter, until that puts them back.
+            if found.stage is Stage.OPEN:
+                await self._ask(found)
             left = self._until - time.monotonic()
             if left <= 0:
-                raise StepFailed(
-                    f"{self._name} was asked to abort, and {owner_name(found.owner)}, which has it, did not within "
-                    f"{self._timeout:g} s; it may be stopped, or out of touch with the server",
-                    ExitCode.MISSING,
-                )
+                raise self._no_reaction(found)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, _LOOK_EVERY)):
                     await self._heard(inbox)
+
+    def _no_reaction(self, found: Found) -> StepFailed:
+        if found.stage is Stage.OPEN:
+            who = f"{owner_name(found.owner)}, which has it,"
+            text = f"did not within {self._timeout:g} s; it may be stopped, or out of touch with the server"
+        else:
+            who, text = "the server", f"has lost its data; nobody has put them back within {self._timeout:g} s"
+        return StepFailed(f"{self._name} was asked to abort, and {who} {text}", ExitCode.MISSING)
 
     async def _ask(self, found: Found) -> None:
         """Ask the process that has the exporter to abort, once for each run."""
