@@ -85,6 +85,9 @@ def fitted(label: str, names: Collection[str], unnamed: int, width: int) -> str:
             break
         shown.append(name)
         used, left = used + needed, left - 1
+    if names and not shown:
+        # Of one, as much as there is room for.
+        return cut(f"{label}{output.escaped(next(iter(names))) if left == 1 else left}", width)
     return cut(f"{label}{', '.join(shown)}{_and_more(left, shown)}", width)
 
 
