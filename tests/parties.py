@@ -150,7 +150,7 @@ class _Silent:
     def leave(self) -> Any:
         return self._subject._link.stop()
 
-    def say_nothing(self, *_: object) -> Any:
+    def say_nothing(self, *_: object, **__: object) -> Any:
         return asyncio.sleep(0) if self._is_async else None
 
 

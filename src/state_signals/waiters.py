@@ -57,6 +57,9 @@ class Waiters(Generic[_AnyQueue]):
         self._new_queue = new_queue
         self._waiters: dict[str, Waiter[_AnyQueue]] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiters)
+
     def add(self, key: str, on_outcome: Callable[[str, Report], object] | None = None) -> Waiter[_AnyQueue]:
         """Return the waiter for a signal id, or for `SUBSCRIPTION`."""
         waiter = self._waiters[key] = Waiter(self._new_queue(), on_outcome)

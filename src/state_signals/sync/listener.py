@@ -12,6 +12,7 @@ from state_signals.protocol.events import Degraded, Event
 from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.requests import OpenResponses
 from state_signals.sync.reader import Reader
+from state_signals.sync.turns import Turns
 from state_signals.sync.workers import Guard
 from state_signals.transport.base import Collection, Inbox, Transport
 from state_signals.transport.commands import RequestRefused
@@ -75,6 +76,10 @@ class Listener:
                     self._readers.clear()
                     raise
                 self._do_without(reader, error)
+
+    def turns(self) -> Turns[Collection] | None:
+        """Return the turns of the stream, for whoever waits for answers; None: it is not read."""
+        return self._stream.turns
 
     def is_alive(self) -> bool:
         """Whether responses are being read, or will be once a lost connection is back."""

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable, TransportError
 from state_signals.outages import Backoff, Outage
+from state_signals.sync.turns import Interrupted, Turns
 from state_signals.sync.workers import Worker
 from state_signals.transport.base import Inbox
 
@@ -26,6 +27,9 @@ class Reader(Worker, Generic[_AnyInbox]):
         deliver: called in this thread with the inbox and each batch that it has received.
         refused: called in this thread, which ends then, when the server no longer allows it.
         outage: is told when the connection is lost and restored.
+
+    Attributes:
+        turns: lets others read; None: there is no connection.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class Reader(Worker, Generic[_AnyInbox]):
         self._open_inbox = open_inbox
         self._deliver = deliver
         self._outage = outage
-        self._inbox: _AnyInbox | None = None
+        self.turns: Turns[_AnyInbox] | None = None
         self._refused = refused
         self._was_open = False
         self._opened: queue.SimpleQueue[TransportError | Closed | None] = queue.SimpleQueue()
@@ -67,9 +71,9 @@ class Reader(Worker, Generic[_AnyInbox]):
     def wake(self) -> None:
         """End the wait for messages, too."""
         super().wake()
-        inbox = self._inbox
-        if inbox is not None:
-            inbox.wake()
+        turns = self.turns
+        if turns is not None and self.is_stopping:
+            turns.stop()
 
     def work(self) -> None:
         """Read, and connect again, until told to stop."""
@@ -87,7 +91,7 @@ class Reader(Worker, Generic[_AnyInbox]):
     def _read_once(self, backoff: Backoff) -> bool:
         """Open the inbox, and read until it is lost. Return whether to try again."""
         try:
-            self._inbox = inbox = self._open_inbox()
+            inbox = self._open_inbox()
         except Closed:
             return False
         except TransportError as error:
@@ -109,16 +113,21 @@ class Reader(Worker, Generic[_AnyInbox]):
 
     def _read(self, inbox: _AnyInbox, backoff: Backoff) -> bool:
         began = time.monotonic()
+        self.turns = turns = Turns(inbox, self._deliver)
         try:
             while not self.is_stopping:
                 arrived = inbox.receive(None)
                 if arrived:
                     backoff.reset()
                     self._deliver(inbox, arrived)
+                if turns.is_wanted():
+                    turns.lend()
         except ServerRefused as error:
             if not self.is_stopping:
                 self._refused(error)
             return False
+        except Interrupted:
+            return not self.is_stopping
         except TransportError as error:
             if not self.is_stopping:
                 self._outage.lost(self.name, error)
@@ -127,5 +136,5 @@ class Reader(Worker, Generic[_AnyInbox]):
         else:
             return False
         finally:
-            self._inbox = None
-            inbox.close()
+            self.turns = None
+            turns.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import queue
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -33,11 +32,12 @@ from state_signals.protocol.events import (
 from state_signals.protocol.states import ExporterState
 from state_signals.sync.link import Link, perform
 from state_signals.sync.listener import Listener
+from state_signals.sync.turns import News, Reading, Turns
 from state_signals.sync.workers import Guard
 from state_signals.transport.base import Transport
 from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import transport
-from state_signals.waiters import CLAIM, End, Waiter, Waiters
+from state_signals.waiters import CLAIM, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis
@@ -48,8 +48,6 @@ _LONGEST_WAIT = 86_400.0
 """Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
 
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
-
-_News = queue.SimpleQueue[Event | End]
 
 
 class Session(ExporterEndpoint):
@@ -78,7 +76,7 @@ class Session(ExporterEndpoint):
         self.init_listener: Listener | None = None
         # Guards the core.
         self._lock = Guard()
-        self._waiters: Waiters[_News] = Waiters(_News)
+        self._waiters: Waiters[News] = Waiters(News)
         self._subscribing = threading.Lock()
         # Reentrant, because a signal handler may close what is being closed.
         self._closing = threading.RLock()
@@ -339,25 +337,32 @@ class Session(ExporterEndpoint):
         except Exception as error:
             self.logger.warning("on_abort failed", exc_info=error)
 
-    def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
+    def _wait(self, waiter: Waiter[News], kind: type[_Completed], until: float) -> _Completed:
         not_before = -math.inf
-        while True:
-            with self._lock:
-                deadline = min(max(self._core.next_deadline() or math.inf, not_before), until)
-            try:
-                news = waiter.news.get(timeout=min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT))
-            except queue.Empty:
-                self._time_is_up(waiter, until)
-                # Without a connection, what is due stays so.
-                not_before = time.monotonic() + DUE_AGAIN
-                continue
-            self._raise_for(news, self._link.error)
-            if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
-                waiter.on_outcome(news.responder_id, news.report)
-            elif isinstance(news, kind):
-                return news
+        reading = Reading(waiter.news, self._turns if kind is RoundCompleted else _nobody)
+        try:
+            while True:
+                with self._lock:
+                    deadline = min(max(self._core.next_deadline() or math.inf, not_before), until)
+                news = reading.next(min(max(0.0, deadline - time.monotonic()), _LONGEST_WAIT))
+                if news is None:
+                    self._time_is_up(waiter, until)
+                    # Without a connection, what is due stays so.
+                    not_before = time.monotonic() + DUE_AGAIN
+                    continue
+                self._raise_for(news, self._link.error)
+                if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
+                    waiter.on_outcome(news.responder_id, news.report)
+                elif isinstance(news, kind):
+                    return news
+        finally:
+            reading.end(is_urgent=len(self._waiters) > 1)
 
-    def _time_is_up(self, waiter: Waiter[_News], until: float) -> None:
+    def _turns(self) -> Turns[Any] | None:
+        listener = self.init_listener
+        return None if listener is None else listener.turns()
+
+    def _time_is_up(self, waiter: Waiter[News], until: float) -> None:
         now = time.monotonic()
         with self._lock:
             self._core.handle_timeout(now, time.time())
@@ -371,3 +376,7 @@ class Session(ExporterEndpoint):
         with self._lock:
             self._waiters.remove(signal_id)
             self._core.abandon(signal_id)
+
+
+def _nobody() -> None:
+    """Who waits for nothing that is read there leaves that to others."""
