@@ -66,7 +66,7 @@ class RunLog:
         self._size = 0
         self._by_seq: dict[int, Facts] = {}
         self._in_order: list[Facts] | None = None
-        self._made: dict[str, tuple[tuple[float, bool, Vitals | None, list[int]], Run]] = {}
+        self._made: dict[str, tuple[tuple[float, bool, Vitals | None, list[tuple[str, int]]], Run]] = {}
 
     # What is read
 
@@ -164,14 +164,14 @@ class RunLog:
         found = _offset(segment)
         offset = _clamped(fallback if found is None else found, segment)
         is_whole = _is_whole(segment, previous)
-        made_of = (offset, is_whole, vitals, [facts.version for facts in segment])
+        made_of = (offset, is_whole, vitals, _versions(segment))
         known = self._made.get(first.envelope.id)
         # Equal ones could be many to compare.
         if known is not None and known[0][2] is vitals and known[0] == made_of:
             return known[1]
         announcements = [facts for facts in segment if facts.is_announcement]
         membership = Membership(announcements, vitals, is_over=last.is_end)
-        depends_on = (offset, last.is_end, self._roster_version, [each.version for each in announcements])
+        depends_on = (offset, last.is_end, self._roster_version, _versions(announcements))
         rounds = [
             _round(facts, offset, membership, depends_on)
             for facts in segment
@@ -215,6 +215,11 @@ class RunLog:
             del self._by_seq[facts.envelope.seq]
             self._made.pop(signal_id, None)
             self._in_order = None
+
+
+def _versions(segment: Sequence[Facts]) -> list[tuple[str, int]]:
+    """Return what tells one state of knowledge about some signals from another."""
+    return [(facts.envelope.id, facts.version) for facts in segment]
 
 
 def _round(facts: Facts, offset: float, membership: Membership, depends_on: object) -> Round:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from state_signals.cli import output
 from state_signals.cli.looking.tables import Cell, Column, print_table
-from state_signals.cli.looking.words import OUTCOME_STYLES, counted, date_and_time, tag_of, worst
+from state_signals.cli.looking.words import OUTCOME_STYLES, SEVERITY, counted, date_and_time, tag_of, worst
 from state_signals.cli.watching import times
 from state_signals.messages import NO_TAG
 from state_signals.results import Outcome
@@ -20,10 +20,10 @@ _ROUNDS = (
     Column("#", is_number=True),
     Column("EVENT", least=10),
     Column("SAMPLE", is_number=True),
-    Column("TAG", least=6),
+    Column("TAG", least=8, rank=1),
     Column("ELAPSED", is_number=True),
-    Column("OUTCOMES", least=12),
-    Column("SLOWEST", least=10),
+    Column("OUTCOMES", least=16),
+    Column("SLOWEST", least=14, rank=2),
 )
 
 _TROUBLES = (
@@ -74,7 +74,7 @@ def _head(each: Numbered) -> Iterator[str]:
 
 
 def _round(run: Run, this: Round) -> Sequence[Cell]:
-    counts = {str(outcome): this.count(outcome) for outcome in Outcome} | _unknown(run, this)
+    counts = {str(outcome): this.count(outcome) for outcome in SEVERITY} | _unknown(run, this)
     found = worst(action.outcome for action in this.actions.values())
     style = OUTCOME_STYLES[found] if found is not None else ""
     said = counted(counts) or ("nobody" if this.is_awaited else "")

@@ -27,16 +27,16 @@ _NOTHING = (
 )
 
 _COLUMNS = (
-    Column("PUBLISHER_ID", least=16),
-    Column("NAME", least=6),
-    Column("HOST", least=6),
-    Column("TAG", least=6),
+    Column("PUBLISHER_ID", least=14),
+    Column("NAME", least=8, rank=2),
+    Column("HOST", least=10, rank=1),
+    Column("TAG", least=8, rank=3),
     Column("STATE"),
     Column("AGE", is_number=True),
-    Column("LAST EVENT", least=10),
+    Column("LAST EVENT", least=12),
     Column("AGO", is_number=True),
     Column("ROSTER", least=10),
-    Column("OPEN ROUND", least=10),
+    Column("OPEN ROUND"),
 )
 
 

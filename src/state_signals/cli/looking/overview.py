@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from state_signals.cli.looking.tables import Cell, Column, print_table
-from state_signals.cli.looking.words import OUTCOME_STYLES, STATE_STYLES, date_and_time, tag_of, worst
+from state_signals.cli.looking.words import OUTCOME_STYLES, STATE_STYLES, date_and_minute, tag_of, worst
 from state_signals.cli.watching import times
+from state_signals.results import Outcome
 from state_signals.runs.model import Run
 from state_signals.runs.recent import Numbered
 
@@ -15,12 +16,12 @@ __all__ = ["print_overview"]
 _COLUMNS = (
     Column("BEGAN"),
     Column("DURATION", is_number=True),
-    Column("PUBLISHER_ID", least=16),
+    Column("PUBLISHER_ID", least=12),
     Column("RUN", is_number=True),
-    Column("TAG", least=6),
+    Column("TAG", least=8, rank=1),
     Column("STATE"),
     Column("ROUNDS", is_number=True),
-    Column("WORST OUTCOME", least=10),
+    Column("WORST OUTCOME"),
 )
 
 
@@ -36,7 +37,7 @@ def print_overview(runs: Iterable[Numbered]) -> None:
 def _row(each: Numbered) -> Sequence[Cell]:
     run = each.run
     return [
-        Cell(date_and_time(run.began_at)),
+        Cell(date_and_minute(run.began_at)),
         Cell(times.seconds(each.duration)),
         Cell(run.publisher_id),
         Cell(str(each.number) if each.of > 1 else ""),
@@ -52,5 +53,5 @@ def _worst(run: Run) -> Cell:
     if outcome is None:
         return Cell("")
     rounds = sum(each.count(outcome) > 0 for each in run.rounds)
-    where = "" if outcome == "succeeded" else f" in {rounds} round{'s' if rounds > 1 else ''}"
-    return Cell(f"{outcome}{where}", OUTCOME_STYLES[outcome])
+    where = f", {rounds} round{'s' if rounds > 1 else ''}"
+    return Cell(str(outcome) if outcome is Outcome.SUCCEEDED else f"{outcome}{where}", OUTCOME_STYLES[outcome])

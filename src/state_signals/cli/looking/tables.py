@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
@@ -14,8 +14,6 @@ from state_signals.cli import output
 __all__ = ["Cell", "Column", "lines", "print_table", "width_to_fit"]
 
 _GAP = "  "
-
-_DOTS = "..."
 
 _LONGEST = 2_000
 """Characters of a text that are shown."""
@@ -37,11 +35,13 @@ class Column:
         title: above it.
         least: columns of the terminal that it is cut to at the least; None: it is never cut.
         is_number: whether it is flush right.
+        rank: those with the highest are left out first where there is no room for all; 0: it never is.
     """
 
     title: str
     least: int | None = None
     is_number: bool = False
+    rank: int = 0
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
@@ -68,33 +68,55 @@ def lines(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int 
         width: what they are cut to; None: nothing is cut.
     """
     texts = [[output.escaped(output.shortened(cell.text, _LONGEST)) for cell in row] for row in rows]
-    kept = [place for place in range(len(columns)) if any(row[place] for row in texts) or not rows]
-    widths = _fitted([columns[place] for place in kept], [[row[place] for place in kept] for row in texts], width)
-    title = [(columns[place].title, "bold") for place in kept]
-    body = [[(text[place], row[place].style) for place in kept] for text, row in zip(texts, rows, strict=True)]
-    return [_line([columns[place] for place in kept], cells, widths) for cells in (title, *body)]
-
-
-def _fitted(columns: Sequence[Column], texts: Sequence[Sequence[str]], width: int | None) -> list[int]:
-    """Return how wide each column is: what is too much is taken from the widest of those that may be cut."""
-    widths = [
+    widest = [
         max(len(column.title), *(cell_len(row[place]) for row in texts), 0) for place, column in enumerate(columns)
     ]
-    while width is not None and sum(widths) + len(_GAP) * (len(widths) - 1) > width:
-        cuttable = [place for place, column in enumerate(columns) if column.least and widths[place] > column.least]
-        if not cuttable:
+    kept = [place for place in range(len(columns)) if any(row[place] for row in texts) or not rows]
+    if width is not None:
+        kept = _chosen(columns, widest, kept, width)
+    widths = {place: widest[place] for place in kept}
+    if width is not None:
+        _cut(columns, widths, width)
+    title = _line(columns, [(column.title, "bold") for column in columns], widths)
+    styles = [[cell.style for cell in row] for row in rows]
+    return [
+        title,
+        *(_line(columns, list(zip(row, each, strict=True)), widths) for row, each in zip(texts, styles, strict=True)),
+    ]
+
+
+def _total(widths: Iterable[int]) -> int:
+    found = list(widths)
+    return sum(found) + len(_GAP) * (len(found) - 1)
+
+
+def _chosen(columns: Sequence[Column], widest: Sequence[int], places: list[int], width: int) -> list[int]:
+    """Return the columns that there is room for."""
+    kept = list(places)
+    while _total(min(widest[place], columns[place].least or widest[place]) for place in kept) > width:
+        last = max(kept, key=lambda place: columns[place].rank)
+        if not columns[last].rank:
             break
-        widest = max(cuttable, key=lambda place: widths[place])
-        widths[widest] -= 1
-    return widths
+        kept.remove(last)
+    return kept
 
 
-def _line(columns: Sequence[Column], cells: Sequence[tuple[str, str]], widths: Sequence[int]) -> str:
+def _cut(columns: Sequence[Column], widths: dict[int, int], width: int) -> None:
+    """Take what is too much from the widest of those that may be cut."""
+    while _total(widths.values()) > width:
+        cuttable = [place for place in widths if widths[place] > (columns[place].least or widths[place])]
+        if not cuttable:
+            return
+        widths[max(cuttable, key=lambda place: widths[place])] -= 1
+
+
+def _line(columns: Sequence[Column], cells: Sequence[tuple[str, str]], widths: Mapping[int, int]) -> str:
+    dots = "…" if (sys.stdout.encoding or "").lower().startswith("utf") else "..."
     parts = []
-    for column, (text, style), width in zip(columns, cells, widths, strict=True):
-        size = cell_len(text)
-        shown = text if size <= width else set_cell_size(text, max(0, width - len(_DOTS))) + _DOTS[:width]
+    for place, width in widths.items():
+        text, style = cells[place]
+        shown = text if cell_len(text) <= width else set_cell_size(text, max(0, width - len(dots))).rstrip() + dots
         gap = " " * (width - cell_len(shown))
         shown = output.styled(shown, style, sys.stdout) if style else shown
-        parts.append(gap + shown if column.is_number else shown + gap)
+        parts.append(gap + shown if columns[place].is_number else shown + gap)
     return _GAP.join(parts).rstrip()

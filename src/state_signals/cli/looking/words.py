@@ -9,7 +9,16 @@ from state_signals.messages import NO_TAG
 from state_signals.results import Outcome
 from state_signals.runs.model import RunState
 
-__all__ = ["OUTCOME_STYLES", "SEVERITY", "STATE_STYLES", "counted", "date_and_time", "tag_of", "worst"]
+__all__ = [
+    "OUTCOME_STYLES",
+    "SEVERITY",
+    "STATE_STYLES",
+    "counted",
+    "date_and_minute",
+    "date_and_time",
+    "tag_of",
+    "worst",
+]
 
 SEVERITY = (Outcome.LOST, Outcome.MISSING, Outcome.FAILED, Outcome.LEFT, Outcome.SUCCEEDED)
 """The outcomes, the worst first, as exit codes and version 1 codes rank them."""
@@ -44,11 +53,20 @@ def counted(counts: Mapping[str, int]) -> str:
 
 def date_and_time(at: float) -> str:
     """Return a moment as date and time of the day, here."""
+    return _formatted("%Y-%m-%d %H:%M:%S", at)
+
+
+def date_and_minute(at: float) -> str:
+    """Return a moment as date and time of the day without seconds, here."""
+    return _formatted("%Y-%m-%d %H:%M", at)
+
+
+def _formatted(form: str, at: float) -> str:
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+        return time.strftime(form, time.localtime(at))
     except (OverflowError, ValueError, OSError):
         # What comes from the network may lie beyond all calendars.
-        return "----------  --:--:--"
+        return "----------"
 
 
 def tag_of(tag: str) -> str:
