@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import signal
@@ -11,17 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from state_signals import SignalExporter
-from state_signals.cli import app, collectors
-from state_signals.cli.actions import Shell
-from state_signals.cli.bindings import spans
-from state_signals.cli.collectors import Collectors, Span
-from state_signals.cli.endings import Answer
-from state_signals.cli.tee import Sink
-from state_signals.messages import Envelope
 from state_signals.server import EmbeddedServer
-from tests.cli.conftest import Program, Start, signal_of
+from tests.cli.conftest import Program, Start, kill
 from tests.cli.test_respond import assert_gone, roster
 from tests.conftest import wait_until
 
@@ -200,6 +193,76 @@ def test_one_that_runs_too_long_is_ended(start: Start, exporter: SignalExporter)
     ended(program)
 
 
+def test_one_whose_exporter_has_died_is_ended(start: Start, tmp_path: Path) -> None:
+    program = respond(start, "--orphan-timeout", "0.5", "--while", SPAN, "echo $$ > pid; exec sleep 60")
+    run = start("run", "fio", "--expect", "a", "--presence", "0.5", "--", "sh", "-c", "exec sleep 60")
+    pid = pid_in(tmp_path / "pid")
+    kill(run)
+    program.says(" was ended early, for its exporter had shown no sign of life for too long\n")
+    assert_gone(pid)
+    ended(program)
+
+
+def test_one_whose_exporter_does_not_show_that_it_lives_goes_on(start: Start, redis_url: str, tmp_path: Path) -> None:
+    program = respond(
+        start, "--orphan-timeout", "0", "--while", SPAN, 'echo $$ > "$SIGNAL_PROCESS_NAME"; exec sleep 60'
+    )
+    # One that gives no proof of life, one of version 1, and one that is left to others between two steps.
+    silent = SignalExporter("silent", url=redis_url, presence_ttl=None)
+    old = SignalExporter("old", url=redis_url, strict_v1=True)
+    left = SignalExporter("left", url=redis_url)
+    for each in (silent, old, left):
+        roster(each, "a")
+        assert each.publish_signal("benchmark-start").ok
+    left.detach()
+    # One that has died shows that it was looked meanwhile.
+    run = start("run", "fio", "--expect", "a", "--presence", "0.5", "--", "sh", "-c", "exec sleep 60")
+    pids = [pid_in(tmp_path / name) for name in ("silent", "old", "left", "fio")]
+    kill(run)
+    assert_gone(pids.pop())
+    for pid in pids:
+        os.kill(pid, 0)
+    again = SignalExporter.resume(left.pub_id, url=redis_url)
+    for each in (silent, old, again):
+        assert each.publish_signal("benchmark-stop").ok
+        each.close()
+    ended(program)
+
+
+def test_where_it_may_not_be_asked_who_lives_all_go_on(start: Start, redis_url: str, tmp_path: Path) -> None:
+    with redis.Redis.from_url(redis_url) as client, SignalExporter("fio", url=redis_url) as exporter:
+        # redis-py's annotations end here.
+        admin: Any = client
+        rules = {"keys": ["*"], "channels": ["*"], "commands": ["+@all", "-hget"]}
+        admin.acl_setuser("narrow", enabled=True, passwords=["+secret"], **rules)
+        try:
+            url = redis_url.replace("redis://", "redis://narrow:secret@")
+            program = respond(start, "--url", url, "--orphan-timeout", "0", "--while", SPAN, "exec sleep 60")
+            roster(exporter, "a")
+            assert exporter.publish_signal("benchmark-start").ok
+            program.says("it cannot be seen whether exporters live; collectors of dead ones go on: ")
+            assert exporter.publish_signal("benchmark-stop").ok
+            ended(program)
+        finally:
+            admin.acl_deluser("narrow")
+
+
+def test_a_shutdown_without_its_tag_ends_it(start: Start, exporter: SignalExporter, tmp_path: Path) -> None:
+    program = respond(
+        start,
+        *("--once", "--tag", "mine", "--while", SPAN, "echo $$ > pid; exec sleep 60", "--on", "shutdown=touch acted"),
+    )
+    roster(exporter, "a", tag="mine")
+    assert exporter.publish_signal("benchmark-start", tag="mine").ok
+    pid = pid_in(tmp_path / "pid")
+    assert exporter.publish_signal("benchmark-stop", tag="other", timeout=0.1).missing
+    os.kill(pid, 0)
+    exporter.shutdown()
+    assert program.wait() == 0
+    assert_gone(pid)
+    assert not (tmp_path / "acted").exists()
+
+
 def test_once_ends_with_the_exporter(start: Start, exporter: SignalExporter, tmp_path: Path) -> None:
     program = respond(start, "--once", "--while", "benchmark-start..shutdown", "echo $$ > pid; exec sleep 60")
     roster(exporter, "a")
@@ -281,117 +344,3 @@ def test_the_unit_in_the_docs_serves(start: Start) -> None:
     program = start(*arguments)
     program.says("responder host-a-vmstat is ready")
     ended(program)
-
-
-# Without a server
-
-
-def collecting(command: str) -> Collectors:
-    span = Span("benchmark-start", "benchmark-stop", command)
-    return Collectors([span], Shell("/bin/sh", 20.0, Sink(1), Sink(2)), None)
-
-
-def begins(name: str = "1", **fields: Any) -> Any:
-    made = signal_of(**fields)
-    made._envelope = Envelope(id=name * 32, seq=1, sent=0.0)
-    return made
-
-
-ENDS = signal_of("benchmark-stop")
-
-
-async def test_one_that_ends_at_once_has_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collectors, "_SETTLED", 20.0)
-    found = collecting("echo no such disk >&2; exit 3")
-    at_once = "echo no such disk >&2; exit 3: ended at once, exit status 3: no such disk"
-    assert await found.start(begins()) == [Answer(0, at_once)]
-    # The same signal again: it is not run again.
-    assert await found.start(begins()) == [Answer(0, at_once)]
-    assert await found.stop(ENDS) == [Answer(0, at_once)]
-
-
-async def test_the_same_start_again_starts_nothing(tmp_path: Path) -> None:
-    found = collecting(f"echo x >> {tmp_path}/runs; exec sleep 60")
-    first, second = await asyncio.gather(found.start(begins()), found.start(begins()))
-    assert (first, second) == ([Answer(1, None)], [Answer(1, None)])
-    (other,) = await found.start(begins("2"))
-    assert other.ras == 0
-    wait_until((tmp_path / "runs").exists)
-    assert await found.stop(ENDS) == [Answer(1, None)]
-    assert (tmp_path / "runs").read_text() == "x\n"
-
-
-async def test_none_is_started_once_all_are_to_end() -> None:
-    found = collecting("sleep 60")
-    starting = asyncio.create_task(found.start(begins()))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    found.end()
-    ended = Answer(0, "sleep 60: the responder was ended")
-    assert await starting == [ended]
-    await found.ended()
-    assert await found.start(begins("2")) == [ended]
-
-
-async def test_a_stop_that_comes_while_all_end_is_answered() -> None:
-    found = collecting("echo data; exec sleep 60")
-    assert await found.start(begins()) == [Answer(1, None)]
-    found.end()
-    stopped = await found.stop(ENDS)
-    assert [answer.ras for answer in stopped] == [1]
-
-
-async def test_there_is_a_limit_to_how_many_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collectors, "_AT_ONCE", 2)
-    monkeypatch.setattr(collectors, "_REMEMBERED", 2)
-    found = collecting("exec sleep 60")
-    for name in "abc":
-        (answer,) = await found.start(begins(name, publisher_id=name))
-        assert answer.ras == (0 if name == "c" else 1)
-    assert answer.message == "exec sleep 60: was not started, for 2 collectors are running"
-    assert await found.end_all_of("a") == [Answer(1, None)]
-    assert await found.start(begins("c", publisher_id="c")) == [Answer(1, None)]
-    found.end()
-    await found.ended()
-    # Those that nobody has asked to end are forgotten, not kept for ever.
-    assert await found.end_all_of("b") == []
-
-
-# The options
-
-
-def test_a_command_follows_its_events_or_is_part_of_them() -> None:
-    assert spans(["a..b", "b..c=x=y..z", "c..d"], ["first", "second"]) == [
-        ("a", "b", "first"),
-        ("b", "c", "x=y..z"),
-        ("c", "d", "second"),
-    ]
-    assert spans(["v1.0-start..v1.0-stop=x"], []) == [("v1.0-start", "v1.0-stop", "x")]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--while", "a..b"], "there is no CMD for 'a..b'"),
-        (["--while", "a..b", " "], "the CMD for 'a..b' is empty"),
-        (["--while", "a-b", "x"], "--while takes START..STOP and CMD"),
-        (["--while", "..b", "x"], "--while takes START..STOP and CMD"),
-        (["--while", "a..", "x"], "--while takes START..STOP and CMD"),
-        (["--while", "a...b", "x"], "--while takes START..STOP and CMD"),
-        (["--while", "a..b..c", "x"], "--while takes START..STOP and CMD"),
-        (["--while", "a..a", "x"], "--while cannot start and stop on the same event, 'a'"),
-        (["--while", "initialization..b", "x"], "--while cannot act on 'initialization'"),
-        (["--while", "a..initialization", "x"], "--while cannot act on 'initialization'"),
-        (["--while", "shutdown..b", "x"], "--while cannot start on 'shutdown'"),
-        (["--while", "caf\udce9..b", "x"], "--while is not valid Unicode"),
-        (["--while", "a..b", "x", "--while", "a..b=x"], "--while is given twice for the same events and CMD"),
-        (["--while", "a..b=x", "vmstat 1"], "'vmstat 1' belongs to no event"),
-        (["vmstat 1"], "'vmstat 1' belongs to no event"),
-        (["--grace", "-2"], "--grace must not be negative"),
-        (["--while-timeout", "nan"], "--while-timeout must not be negative"),
-        (["--while"], "--while"),
-    ],
-)
-def test_wrong_options_are_a_usage_error(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.run(["respond", "--url", "redis://127.0.0.1:1", *options]) == 2
-    assert message in capsys.readouterr().err

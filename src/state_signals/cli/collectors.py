@@ -25,6 +25,8 @@ _REMEMBERED = 1_000
 
 _LONGEST_LABEL = 60
 
+_ORPHANED = "was ended early, for its exporter had shown no sign of life for too long"
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -55,6 +57,7 @@ class _Run:
         self.signal_id = signal.id
         self._publisher_id = signal.publisher_id
         self._is_started = False
+        self._is_orphaned = False
         self.task = asyncio.create_task(self._run())
 
     async def started(self) -> Answer:
@@ -64,10 +67,19 @@ class _Run:
             self._is_started = not self.task.done()
         return Answer(1, None) if self._is_started else self.task.result().answer_to_start()
 
+    def orphaned(self) -> None:
+        """End it, for its exporter is dead; should that come back, it has to know."""
+        if not self._is_orphaned and not self.task.done():
+            output.note(f"{self.label} of {output.shortened(self._publisher_id, 200)} {_ORPHANED}")
+            self._is_orphaned = True
+            self.action.stop()
+
     async def stopped(self) -> Answer:
         """End it, if that has not happened. Return what came of it."""
         self.action.stop()
         ending = await asyncio.shield(self.task)
+        if self._is_orphaned:
+            return Answer(0, _ORPHANED)
         return ending.answer_to_stop() if self._is_started else ending.answer_to_start()
 
     async def _run(self) -> Ending:
@@ -113,6 +125,18 @@ class Collectors:
                 # That it has ended was told when it did.
                 del self._runs[publisher_id, span]
         return await self._each(running, [self._stopped(span, publisher_id) for span in running])
+
+    @property
+    def publishers(self) -> set[str]:
+        """The exporters that some run for."""
+        return {publisher_id for (publisher_id, _), run in self._runs.items() if not run.task.done()}
+
+    def end_orphans_of(self, publisher_id: str) -> None:
+        """End those of an exporter that is dead."""
+        for span in self._spans:
+            run = self._runs.get((publisher_id, span))
+            if run is not None:
+                run.orphaned()
 
     def end(self, *, kill: bool = False) -> None:
         """End all, at once if `kill`; start none any more."""

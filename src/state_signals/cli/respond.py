@@ -25,8 +25,9 @@ EPILOG = epilog(
     "SIGNAL_SAMPLE is a number, and fit for a file name.\n\nWith --id, a responder that has died while CMD ran and is "
     "started again gets the signal again, with SIGNAL_REDELIVERED=1.\n\n"
     "A connection that is lost is made again, and what was missed is acted on then; answers are sent then, too. An "
-    "exporter that dies without a shutdown leaves its collectors running; --while-timeout bounds that. If respond "
-    "itself is killed (SIGKILL), so are its commands only if something looks after that, as systemd does.\n\n"
+    "exporter that dies sends no shutdown: its collectors run until --orphan-timeout is over (--while-timeout, if it "
+    "runs 1.0.1). If respond itself is killed (SIGKILL), so are its commands only if "
+    "something looks after that, as systemd does.\n\n"
     "Exit codes: 0 ended by --once or SIGTERM, 2 usage, 4 no connection, 5 aborted, 130 Ctrl-C.",
 )
 
@@ -61,6 +62,12 @@ def respond(
         float,
         typer.Option(metavar="SECONDS", help="How long a CMD of --while may run before it is ended; -1: for ever."),
     ] = -1,
+    orphan_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", help="How long a CMD of --while goes on after its exporter has died; -1: for ever."
+        ),
+    ] = 300,
     grace: Annotated[
         float,
         typer.Option(metavar="SECONDS", help="How long a CMD may take to end upon SIGTERM before it is killed."),
@@ -104,6 +111,7 @@ def respond(
         shell=program,
         timeout=check_wait("--timeout", timeout),
         span_timeout=check_wait("--while-timeout", while_timeout),
+        orphan_timeout=check_wait("--orphan-timeout", orphan_timeout),
         grace=check_wait("--grace", grace),
         once=once,
         tag=tag,

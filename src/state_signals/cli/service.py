@@ -18,6 +18,7 @@ from state_signals.cli.endings import WAS_ENDED, Answer, combined
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
+from state_signals.cli.vigil import keep_vigil
 from state_signals.exceptions import StateSignalsError
 from state_signals.messages import INITIALIZATION, SHUTDOWN, Signal
 
@@ -57,6 +58,7 @@ class Duties:
         shell: path of what executes them.
         timeout: seconds that a command of `commands` may take; None: for ever.
         span_timeout: seconds that a command of `spans` may run; None: for ever.
+        orphan_timeout: seconds that a command of `spans` goes on after its exporter has died; None: for ever.
         grace: seconds from SIGTERM to SIGKILL; None: for ever.
         once: end when the exporters that were acted for have shut down.
         tag: the only tag to act on.
@@ -68,6 +70,7 @@ class Duties:
     shell: str = "/bin/sh"
     timeout: float | None = None
     span_timeout: float | None = None
+    orphan_timeout: float | None = 300.0
     grace: float | None = 5.0
     once: bool = False
     tag: str | None = None
@@ -111,8 +114,6 @@ class Service:
             namespace=self._server.namespace,
             responder_id=responder_id,
         )
-        if self._duties.tag is not None:
-            responder.lock_tag(self._duties.tag)
         if self._duties.publisher is not None:
             responder.lock_id(self._duties.publisher)
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -146,12 +147,18 @@ class Service:
                 self._ended.set_exception(error)
 
     async def _serve(self) -> None:
-        listening = self._start(self._listen())
+        endless = [self._start(self._listen())]
+        patience = self._duties.orphan_timeout
+        if self._duties.spans and patience is not None:
+            collectors = self._collectors
+            vigil = keep_vigil(self._server, patience, lambda: collectors.publishers, collectors.end_orphans_of)
+            endless.append(self._start(vigil))
         try:
             await self._ended
         finally:
             self._is_stopping = True
-            listening.cancel()
+            for task in endless:
+                task.cancel()
             for action in self._actions:
                 action.stop()
             self._collectors.end()
@@ -171,6 +178,8 @@ class Service:
 
     async def _listen(self) -> None:
         async for signal in self._responder.listen():
+            if not self._is_for_us(signal):
+                continue
             await self._waiting.acquire()
             if self._duties.once and signal.event != SHUTDOWN:
                 self._followed.add(signal.publisher_id)
@@ -180,6 +189,16 @@ class Service:
                 continue
             self._queues[signal.publisher_id] = deque([signal])
             self._start(self._work(signal.publisher_id))
+
+    def _is_for_us(self, signal: Signal) -> bool:
+        """Whether there is something to do: also if whoever we have acted for ends without the tag that we act on."""
+        return self._has_our_tag(signal) or (
+            signal.event == SHUTDOWN
+            and signal.publisher_id in self._followed | self._collectors.publishers | self._queues.keys()
+        )
+
+    def _has_our_tag(self, signal: Signal) -> bool:
+        return self._duties.tag in (None, signal.tag)
 
     async def _work(self, publisher_id: str) -> None:
         """Act on one exporter's signals, until none is left."""
@@ -208,7 +227,7 @@ class Service:
             answers = await self._collectors.end_all_of(signal.publisher_id)
         else:
             answers = await self._collectors.stop(signal)
-        command = self._duties.commands.get(signal.event)
+        command = self._duties.commands.get(signal.event) if self._has_our_tag(signal) else None
         if command is not None:
             answers.append(await self._run(command, signal))
             if answers[-1].ras != 1:
