@@ -71,6 +71,14 @@ class _Commands(TyperGroup):
             ctx.fail(f"no such command: {name}" + (f"; did you mean {close[0]}?" if close else ""))
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # typer would make it exit code 1, as if a responder had failed.
+            output.discard_stdout()
+            return ExitCode.OK
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from state_signals.cli import output
+from state_signals.cli.exit_codes import ExitCode
 from state_signals.cli.options import AsJson, ConnectTimeout, Namespace, Server, Url, epilog
 
 __all__ = ["EPILOG", "bench"]
@@ -23,6 +24,9 @@ EPILOG = epilog(
 )
 
 _MOST_PROCESSES = 4
+
+_REDRAWN_EVERY = 0.2
+"""Seconds between two looks that progress has."""
 
 
 def bench(
@@ -55,16 +59,35 @@ def bench(
     deleted in the end: other runs on the server hear nothing of it, and only
     share its time.
     """
-    from state_signals.cli.benching.benchmark import Benchmark, measure  # noqa: PLC0415
-    from state_signals.cli.benching.plan import Plan  # noqa: PLC0415 - help needs neither asyncio nor redis
+    from state_signals.cli.benching.benchmark import (  # noqa: PLC0415 - help needs neither asyncio nor redis
+        Benchmark,
+        Missing,
+        Stopped,
+        measure,
+    )
+    from state_signals.cli.benching.plan import Plan  # noqa: PLC0415
 
     if processes is None:
         processes = min(_MOST_PROCESSES, os.cpu_count() or 1)
     plan = Plan(responders=responders, rounds=rounds, processes=min(processes, responders))
     server = Server.given(url, namespace, connect_timeout)
-    with _progress(rounds) as progress:
-        benchmark = Benchmark(server, plan, progress)
-        return measure(benchmark, as_json=as_json)
+    try:
+        with _progress(rounds) as progress:
+            benchmark = Benchmark(server, plan, progress)
+            measure(benchmark)
+    except Stopped as stopped:
+        output.note(str(stopped))
+        return stopped.exit_code
+    except Missing as error:
+        output.error(str(error))
+        return ExitCode.MISSING
+    account = benchmark.account
+    lines = [output.json_line(account.as_object(plan, benchmark.where))] if as_json else account.lines(plan)
+    for line in lines:
+        output.print_line(line)
+    if account.missing:
+        return ExitCode.MISSING
+    return ExitCode.FAILED if account.failed else ExitCode.OK
 
 
 @contextmanager
@@ -75,10 +98,23 @@ def _progress(rounds: int) -> Iterator[Callable[[int], object]]:
     if not output.is_terminal(sys.stderr):
         yield lambda _: None
         return
+    import time  # noqa: PLC0415
+
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
     console = Console(stderr=True, no_color=not output.is_coloured(sys.stderr))
-    with Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as shown:
+    # Drawn between two rounds, not by a thread that takes time from what is measured.
+    with Progress(
+        console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    ) as shown:
         task = shown.add_task("rounds", total=rounds)
-        yield lambda done: shown.update(task, completed=done)
+        due = 0.0
+
+        def show(done: int) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + _REDRAWN_EVERY
+                shown.update(task, completed=done, refresh=True)
+
+        yield show

@@ -8,15 +8,14 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from state_signals.asyncio import SignalExporter
-from state_signals.cli import output
 from state_signals.cli.benching.plan import Account, Plan, shares
 from state_signals.cli.benching.responders import answer
-from state_signals.cli.exit_codes import ExitCode, by_signal
+from state_signals.cli.exit_codes import by_signal
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected
 from state_signals.exceptions import ServerRefused, TransportError
@@ -25,7 +24,7 @@ from state_signals.transport.connect import async_transport
 from state_signals.transport.keys import Keys
 from state_signals.transport.urls import redacted
 
-__all__ = ["Benchmark", "measure"]
+__all__ = ["Benchmark", "Missing", "Stopped", "measure"]
 
 _EVENT = "bench"
 
@@ -47,39 +46,40 @@ _LONGEST_NAMESPACE = 64
 
 
 class Missing(Exception):
-    """Not all responders have come."""
+    """Not all responders have come, or some have gone."""
 
 
-def measure(benchmark: Benchmark, *, as_json: bool) -> int:
-    """Run a benchmark and print what it has measured. Return the exit code.
+class Stopped(Exception):
+    """A signal of the operating system has ended it.
+
+    Attributes:
+        exit_code: the exit code that is due.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("interrupted; nothing is left on the server")
+        self.exit_code = exit_code
+
+
+def measure(benchmark: Benchmark) -> None:
+    """Run a benchmark.
 
     Raises:
+        Missing: if responders are.
+        Stopped: upon Ctrl-C, SIGTERM and SIGHUP.
         TransportError: without a connection.
     """
     # What the library would warn of shows in the numbers.
     logging.getLogger("state_signals").setLevel(logging.CRITICAL)
-    return asyncio.run(_measured(benchmark, as_json=as_json))
+    asyncio.run(_measured(benchmark))
 
 
-async def _measured(benchmark: Benchmark, *, as_json: bool) -> int:
+async def _measured(benchmark: Benchmark) -> None:
     with Interrupts() as interrupts:
         try:
             await interrupts.cancelling(benchmark.run())
         except Interrupted:
-            output.note("interrupted; nothing is left on the server")
-            return by_signal(interrupts.first or 0)
-        except Missing as error:
-            output.error(str(error))
-            return ExitCode.MISSING
-    account, plan = benchmark.account, benchmark.plan
-    if as_json:
-        output.print_line(output.json_line(account.as_object(plan, benchmark.where)))
-    else:
-        for line in account.lines(plan):
-            output.print_line(line)
-    if account.missing:
-        return ExitCode.MISSING
-    return ExitCode.FAILED if account.failed else ExitCode.OK
+            raise Stopped(by_signal(interrupts.first or 0)) from None
 
 
 class Benchmark:
@@ -114,7 +114,7 @@ class Benchmark:
         """Do it, and clean up, whatever happens.
 
         Raises:
-            Missing: if not all responders come.
+            Missing: if not all responders come, or some go before the end.
             TransportError: without a connection.
         """
         bystander = async_transport(url=self._server.url, host="", port=0, namespace=self._namespace)
@@ -126,38 +126,27 @@ class Benchmark:
             conn_timeout=1,
             retention=_RETENTION,
         )
+        has_begun = False
         try:
-            await connected(exporter.connect, self._server)
             await connected(bystander.connect, self._server)
+            has_begun = True
+            await connected(exporter.connect, self._server)
             async with self._responders() as ended:
-                try:
-                    await self._subscribed(exporter, ended)
-                    await self._pinged(bystander)
-                    await self._rounds(exporter)
-                    await self._unawaited(exporter)
-                finally:
-                    # The responders end by that.
-                    await asyncio.shield(exporter.close())
+                await _unless(ended, self._measure(exporter, bystander))
         finally:
-            await _in_the_end(exporter.close())
-            await _in_the_end(self._forget(bystander))
+            if has_begun:
+                await _in_the_end(exporter.close())
+                await _in_the_end(self._forget(bystander))
+            await exporter.close()
             await bystander.close()
 
-    async def _subscribed(self, exporter: SignalExporter, ended: asyncio.Future[str]) -> None:
-        waiting = asyncio.ensure_future(
-            exporter.initialize_and_wait(self.plan.responders, [_EVENT], timeout=_TO_SUBSCRIBE)
-        )
-        try:
-            await asyncio.wait((waiting, ended), return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                raise Missing(f"a process of responders has ended: {ended.result()}")
-            if await waiting:
-                raise Missing(
-                    f"{len(exporter.subs)} of {self.plan.responders} responders came within {_TO_SUBSCRIBE:g} s"
-                )
-        finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+    async def _measure(self, exporter: SignalExporter, bystander: AsyncTransport) -> None:
+        count = self.plan.responders
+        if await exporter.initialize_and_wait(count, [_EVENT], timeout=_TO_SUBSCRIBE):
+            raise Missing(f"{len(exporter.subs)} of {count} responders have come within {_TO_SUBSCRIBE:g} s")
+        await self._pinged(bystander)
+        await self._rounds(exporter)
+        await self._unawaited(exporter)
 
     async def _pinged(self, bystander: AsyncTransport) -> None:
         until = time.perf_counter() + _LONGEST
@@ -204,9 +193,6 @@ class Benchmark:
         try:
             yield ended
         finally:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
-                    await asyncio.gather(*tasks, return_exceptions=True)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -241,9 +227,7 @@ class Benchmark:
             said = (await stderr.read()).decode(errors="replace").strip()
             await process.wait()
         finally:
-            if process.returncode is None:
-                process.kill()
-                await asyncio.shield(process.wait())
+            await _end(process)
             stdin.close()
         return said.splitlines()[-1] if said else f"exit code {process.returncode}"
 
@@ -267,6 +251,35 @@ async def _reported(work: Any, ended: asyncio.Future[str]) -> None:
     finally:
         if not ended.done():
             ended.set_result(why)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a process: politely first."""
+    if process.returncode is None:
+        process.terminate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await asyncio.shield(process.wait())
+    if process.returncode is None:
+        process.kill()
+        await asyncio.shield(process.wait())
+
+
+async def _unless(ended: asyncio.Future[str], work: Coroutine[Any, Any, None]) -> None:
+    """Do some work, unless responders end meanwhile.
+
+    Raises:
+        Missing: if they do.
+    """
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((working, ended), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Missing(f"some responders have ended: {ended.result()}")
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    working.result()
 
 
 async def _in_the_end(work: Any) -> None:

@@ -119,7 +119,8 @@ def _refused_subscriptions(dial: Any, attempts: list[Attempt]) -> list[Attempt]:
 def _is_forbidden(reply: Any) -> bool:
     if not isinstance(reply, Refusal) or reply.kind in _ROUTED:
         return False
-    return reply.kind == "NOPERM" or "unknown command" in reply.text.lower()
+    # EXEC: "EXECABORT Transaction discarded because of: NOPERM ...".
+    return "NOPERM" in reply.text or "unknown command" in reply.text.lower()
 
 
 def look_up(host: str, port: int, seconds: float) -> list[SocketAddress]:

@@ -87,7 +87,9 @@ def clock(readings: Sequence[tuple[float, float, float]]) -> Finding:
     certain = max(0.0, abs(difference) - uncertainty)
     facts = {"difference": difference, "uncertainty": uncertainty}
     if certain < _CLOCKS_DIFFER:
-        found = f"the server's differs by {_milliseconds(difference)} (± {_milliseconds(uncertainty)})"
+        found = f"the server's is this host's, as far as can be told (within {_milliseconds(uncertainty)})"
+        if certain:
+            found = f"the server's differs by {_milliseconds(abs(difference))} (± {_milliseconds(uncertainty)})"
         return Finding("clock", Verdict.OK, found, facts=facts)
     found = f"the server's is {certain:.3g} s {'ahead of' if difference > 0 else 'behind'} this host's, at least"
     return Finding(
@@ -172,7 +174,9 @@ def version_1(to_signals: int, to_responses: int, exporters: int, responders: in
     facts = {"signal_subscribers": to_signals, "response_subscribers": to_responses}
     silent = [max(0, to_signals - responders), max(0, to_responses - exporters)]
     if not any(silent):
-        return Finding("version 1", Verdict.OK, "every subscriber shows that it lives: nobody speaks it", facts=facts)
+        return Finding(
+            "version 1", Verdict.OK, "no sign of it: there is no subscriber without proof of life", facts=facts
+        )
     return Finding(
         "version 1",
         Verdict.NOTE,

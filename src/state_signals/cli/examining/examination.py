@@ -73,6 +73,11 @@ class Examination:
             self.is_connected = False
             remedy = "Look at the server's process, its log and the network, and try again."
             yield Finding("connection", Verdict.PROBLEM, f"the connection was lost: {error}", remedy)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            # Whatever is there may say anything.
+            self.is_connected = False
+            found = f"a reply is not one of a Redis server ({type(error).__name__}: {error})"
+            yield Finding("protocol", Verdict.PROBLEM, found, "Check host and port.")
 
     def _at_one(self) -> Findings:
         pool = self._transport.client.connection_pool
@@ -142,32 +147,34 @@ class Examination:
             yield Finding("cluster", Verdict.PROBLEM, f"who has which keys is not told: {slots.text}", _NO_CLUSTER)
             yield from self._examined(place, asked, lambda _: asked, "cluster")
             return
-        topology = Topology(group.addresses)
-        topology.update(slots, address)
-        yield from self._examined_cluster(settings, topology, slots, asked)
+        yield from self._examined_cluster(place, slots, asked)
 
-    def _examined_cluster(self, settings: Settings, topology: Topology, slots: Any, asked: Asked) -> Findings:
+    def _examined_cluster(self, first: Place, slots: Any, asked: Asked) -> Findings:
+        """Look at a Cluster of which one node has answered."""
         (told,) = asked.ask(("CLUSTER", "INFO"))
         info = server_checks.parsed(told.decode(errors="replace")) if isinstance(told, bytes) else {}
+        topology = Topology(())
+        topology.update([each[:3] for each in slots], (first.host or "", first.port))
         masters: dict[Any, Asked] = {}
-        silent: dict[Any, str] = {}
-        for _, _, master, *_ in slots:
-            address = (master[0].decode() or asked.line.socket.getpeername()[0], int(master[1]))
-            if address in masters or address in silent:
-                continue
+        silent = []
+        for address in sorted(topology.nodes):
+            place = Place(first.source, *address)
             try:
-                masters[address] = _last(arrive(Place(settings, *address), self._seconds))
+                masters[address] = _last(arrive(place, self._seconds))
             except NoConnection:
-                silent[address] = str(Place(settings, *address))
+                silent.append(str(place))
                 continue
             self._closing.callback(masters[address].close)
-        yield server_checks.cluster(info, len(masters) + len(silent), list(silent.values()))
-        if silent or not masters:
+        try:
+            # It has the lists of who lives, which everybody needs.
+            place = Place(first.source, *topology.owner(self._transport.keys.exporters))
+        except redis.ConnectionError:
+            yield server_checks.cluster(info | {"cluster_state": "fail"}, len(topology.nodes), silent, "")
             return
-        address = topology.owner(self._transport.keys.exporters)
-        yield from self._examined(
-            Place(settings, *address), masters[address], lambda key: masters[topology.owner(key)], "cluster"
-        )
+        yield server_checks.cluster(info, len(topology.nodes), silent, str(place))
+        if not silent:
+            chosen = masters[place.host, place.port]
+            yield from self._examined(place, chosen, lambda key: masters[topology.owner(key)], "cluster")
 
     def _arrived(self, place: Place) -> Any:
         asked = yield from arrive(place, self._seconds)

@@ -257,13 +257,14 @@ def sentinels(reached: int, given: int, failures: Sequence[str]) -> Finding:
     )
 
 
-def cluster(info: Info, masters: int, silent: Sequence[str]) -> Finding:
+def cluster(info: Info, masters: int, silent: Sequence[str], examined: str) -> Finding:
     """Judge the state of a Cluster.
 
     Args:
         info: what `CLUSTER INFO` says.
         masters: how many masters have slots.
         silent: those of them that cannot be connected to.
+        examined: the one that is looked at.
     """
     facts = {"state": info.get("cluster_state"), "masters": masters, "silent": list(silent)}
     if silent:
@@ -277,7 +278,8 @@ def cluster(info: Info, masters: int, silent: Sequence[str]) -> Finding:
     if info and info.get("cluster_state") != "ok":
         remedy = "Look at `CLUSTER NODES`: a part of the slots has no node."
         return Finding("cluster", Verdict.PROBLEM, "the Cluster is down", remedy, facts)
-    return Finding("cluster", Verdict.OK, f"{_count(masters, 'master')}, all of which can be reached", facts=facts)
+    found = f"{_count(masters, 'master')}, all of which can be reached; what follows is about {examined}"
+    return Finding("cluster", Verdict.OK, found, facts={**facts, "examined": examined})
 
 
 def _bytes(text: str) -> int | None:
