@@ -50,13 +50,14 @@ class Feed:
         changed: called when there is something new.
 
     Attributes:
+        reader: reads what there is.
         wanted: the run that is looked at. Assignable.
         trouble: what is wrong with the connection; None: nothing.
     """
 
     def __init__(self, server: Server, changed: Callable[[], object]) -> None:
         self._transport = async_transport(url=server.url, host="", port=0, namespace=server.namespace)
-        self._reader = RunReader(self._transport)
+        self.reader = RunReader(self._transport)
         self._changed = changed
         self._tails: dict[str, Tail] = {}
         self._version_1 = Version1Runs()
@@ -105,10 +106,10 @@ class Feed:
         keys = self._transport.keys
         self._inbox = await self._transport.subscribe([keys.signals, keys.responses])
 
-    async def load(self) -> None:
-        """Read which runs there are. Raises as `connect`."""
-        living = await self._reader.exporters()
-        names = list(dict.fromkeys([*living, *await self._reader.publisher_ids()]))[:_MOST_EXPORTERS]
+    async def load(self, first: str | None = None) -> None:
+        """Read which runs there are; those of one exporter in any case. Raises as `connect`."""
+        known = [*await self.reader.exporters(), *await self.reader.publisher_ids()]
+        names = list(dict.fromkeys([*([] if first is None else [first]), *known]))[:_MOST_EXPORTERS]
         tails: dict[str, Tail] = {}
         for name in names:
             tail = Tail(self._transport, name)
@@ -150,7 +151,7 @@ class Feed:
             await asyncio.sleep(backoff.next())
             try:
                 await self.connect()
-                await self.load()
+                await self.load(None if self._wanted is None else self._wanted[0])
                 await self.open(self._wanted)
             except ServerUnreachable:
                 continue
@@ -279,7 +280,7 @@ class Feed:
         if not _goes_on(tail):
             return
         asked = time.monotonic()
-        tail.log.vitals = vitals = await self._reader.vitals(tail.log.publisher_id)
+        tail.log.vitals = vitals = await self.reader.vitals(tail.log.publisher_id)
         self._ahead = vitals.now - (asked + time.monotonic()) / 2
 
 

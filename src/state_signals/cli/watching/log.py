@@ -40,7 +40,7 @@ class Log:
     """The entries of runs; those of a round are made once, unless something more becomes known of it."""
 
     def __init__(self) -> None:
-        self._done: OrderedDict[str, tuple[Round, list[Entry]]] = OrderedDict()
+        self._done: OrderedDict[str, tuple[Round, int, list[Entry]]] = OrderedDict()
 
     def entries(self, run: Run, now: float) -> list[Entry]:
         """Return the entries of a run, oldest first."""
@@ -57,13 +57,13 @@ class Log:
         return found
 
     def _remembered(self, this: Round, tag: str) -> list[Entry]:
-        # A round about which something was learned is another object.
+        # A round about which something was learned is another object, or has more actions.
         known = self._done.get(this.signal_id)
-        if known is None or known[0] is not this:
-            known = self._done[this.signal_id] = this, _of_round(this, tag, waits=False)
+        if known is None or known[0] is not this or known[1] != len(this.actions):
+            known = self._done[this.signal_id] = this, len(this.actions), _of_round(this, tag, waits=False)
             while len(self._done) > 2 * _MOST_ROUNDS:
                 self._done.popitem(last=False)
-        return known[1]
+        return known[2]
 
 
 def _began(run: Run) -> Entry:

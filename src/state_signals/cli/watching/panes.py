@@ -119,9 +119,11 @@ def _identity(run: Run, now: float, width: int, glyphs: Glyphs) -> Line:
     spans = [Span(fit(name, min(room, cell_len(name)), glyphs), "title"), *state]
     if run.aborted:
         spans.append(Span(f": {safe(run.aborted)}", "bad"))
-    spans.append(Span(f" {glyphs.dot} {safe(run.runner_host)}", "dim"))
-    if run.tag != NO_TAG:
-        spans.append(Span(f" {glyphs.dot} {safe(run.tag)}", "dim"))
+    for fact in (run.runner_host, *([] if run.tag == NO_TAG else [run.tag])):
+        more = Span(f" {glyphs.dot} {safe(fact)}", "dim")
+        # The log tells it, too.
+        if line_width((*spans, more)) <= width:
+            spans.append(more)
     return tuple(spans)
 
 

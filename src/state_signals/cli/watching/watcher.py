@@ -7,11 +7,11 @@ import logging
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode, by_signal
+from state_signals.cli.looking.finding import resolved
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected
 from state_signals.cli.watching.cells import plain
@@ -19,8 +19,7 @@ from state_signals.cli.watching.feed import Feed
 from state_signals.cli.watching.log import Log
 from state_signals.cli.watching.screen import Scene, frame, page_of
 from state_signals.cli.watching.terminal import Terminal, glyphs_of
-from state_signals.cli.watching.view import Listed, View, in_order
-from state_signals.exceptions import InvalidArgument
+from state_signals.cli.watching.view import View, in_order
 from state_signals.transport.urls import redacted
 
 __all__ = ["watch_live", "watch_once"]
@@ -30,8 +29,6 @@ _SHORTEST_FRAME = 0.1
 
 _LONGEST_FRAME = 1.0
 """Seconds after which ages are drawn anew though nothing has happened."""
-
-_SUGGESTED = 3
 
 
 def watch_live(server: Server, publisher_id: str | None) -> int:
@@ -114,10 +111,11 @@ class _Watcher:
     async def _begin(self, publisher_id: str | None) -> None:
         """Connect, learn what runs there are, and choose the one to begin with."""
         await connected(self._feed.connect, self._server)
-        await self._feed.load()
+        name = None if publisher_id is None else await resolved(self._feed.reader, publisher_id, self._server)
+        await self._feed.load(name)
         runs = in_order(self._feed.runs)
-        if publisher_id is not None:
-            self._view.chosen = _found(publisher_id, runs).key
+        if name is not None:
+            self._view.chosen = max(listed.key for listed in runs if listed.key[0] == name)
             self._view.is_pinned = True
         self._view.settle(runs)
 
@@ -167,25 +165,3 @@ class _Watcher:
     def _gone(self) -> None:
         self._is_gone = True
         self._over.set()
-
-
-def _found(publisher_id: str, runs: Sequence[Listed]) -> Listed:
-    """Return the newest run of an exporter, by its id or how that begins.
-
-    Raises:
-        InvalidArgument: if there is none, or several may be meant.
-    """
-    for listed in runs:
-        if listed.run.publisher_id == publisher_id:
-            return listed
-    close = [listed for listed in runs if listed.run.publisher_id.startswith(publisher_id)]
-    names = list(dict.fromkeys(listed.run.publisher_id for listed in close))
-    if len(names) == 1:
-        return close[0]
-    if names:
-        more = f", and {len(names) - _SUGGESTED} more" if len(names) > _SUGGESTED else ""
-        raise InvalidArgument(f"PUBLISHER_ID {publisher_id!r:.200} may be {', '.join(names[:_SUGGESTED])}{more}")
-    raise InvalidArgument(
-        f"there is no run of PUBLISHER_ID {publisher_id!r:.200} on this server, in this namespace; "
-        "without it, watch shows those that there are"
-    )
