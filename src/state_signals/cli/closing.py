@@ -15,7 +15,7 @@ from state_signals.cli.lookup import Found, Stage, look, owner_name
 from state_signals.cli.options import Server
 from state_signals.cli.steps import StepFailed, check_open, perform_step, resumed
 from state_signals.codec import decode_signal, encode_response
-from state_signals.exceptions import MalformedMessage, RunAborted, ServerUnreachable
+from state_signals.exceptions import MalformedMessage, PublisherIdInUse, RunAborted, ServerUnreachable
 from state_signals.identity import fate
 from state_signals.messages import SHUTDOWN, Receipt, Response
 from state_signals.outages import Backoff
@@ -91,29 +91,39 @@ class _Abortion:
     async def run(self) -> int:
         """Do it. Return the exit code."""
         found = await look(self._transport, self._name)
-        if found.stage is Stage.ENDED:
-            output.note(f"{self._name} has shut down already")
-            return ExitCode.OK
         if found.stage is Stage.ABORTED:
             output.note(f"{self._name} was aborted already: {found.aborted}")
-            return ExitCode.OK
-        await check_open(self._transport, self._server, found)
-        if not _is_left(found):
-            found = await self._ask_and_wait()
-        if found.stage is Stage.OPEN:
-            await self._abort_instead(found)
-            found = await look(self._transport, self._name)
+        elif found.stage is Stage.ENDED:
+            output.note(f"{self._name} has shut down already")
+        else:
+            await check_open(self._transport, self._server, found)
+            await self._end(found)
+        return ExitCode.OK
+
+    async def _end(self, found: Found) -> None:
+        """Have an open run aborted, and say what has become of it."""
+        while found.stage not in (Stage.ABORTED, Stage.ENDED):
+            if _is_left(found):
+                await self._abort_instead(found)
+                found = await look(self._transport, self._name)
+            else:
+                found = await self._ask_and_wait()
         if found.stage is Stage.ENDED:
             output.note(f"{self._name} has shut down meanwhile")
         else:
-            output.note(f"{self._name} is aborted: {found.aborted if found.aborted is not None else self._reason}")
-        return ExitCode.OK
+            output.note(f"{self._name} is aborted: {found.aborted}")
 
     async def _abort_instead(self, found: Found) -> None:
         """Go on with an exporter that nobody has, and abort its run."""
-        with suppress(RunAborted):
+        try:
             async with resumed(self._transport, self._server, found, self._timeout) as exporter:
                 await exporter.abort(self._reason)
+        except (RunAborted, PublisherIdInUse):
+            # Somebody else was faster.
+            return
+        except StepFailed:
+            if (await look(self._transport, self._name)).stage not in (Stage.ABORTED, Stage.ENDED):
+                raise
 
     async def _ask_and_wait(self) -> Found:
         """Ask the exporter's process to abort. Return what is known once it has, or is gone."""
