@@ -18,6 +18,7 @@ from state_signals import Signal
 from state_signals.cli import app
 from state_signals.cli.privileges import Role, attempts, grants, rules
 from state_signals.server import EmbeddedServer
+from state_signals.transport.keys import Keys
 from tests.cli.conftest import Start
 from tests.parties import Parties, eventually, in_thread
 from tests.programs import program
@@ -138,6 +139,9 @@ async def test_a_whole_run_is_refused_nothing(run: Any, admin: Any, guarded: Emb
     with program(MORTAL, run.exporters.url, run.namespace or "") as mortal:
         assert mortal.stdout
         assert await in_thread(mortal.stdout.readline) == "published\n"
+        # What is not urgent may be on its way yet.
+        roster = Keys(run.namespace).roster("fio-1")
+        await eventually(lambda: admin.hexists(roster, "a"), "the saved roster")
     exporter = await run.exporters.resumed("fio-1", namespace=run.namespace, presence_ttl=1.0)
     assert exporter.subs == {"a"}
     # Somebody who comes late hears of it from the server.

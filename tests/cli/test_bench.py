@@ -227,7 +227,7 @@ def test_responders_are_spread_evenly(responders: int, processes: int, sizes: li
 
 
 def test_an_account_says_what_was_not_ok() -> None:
-    plan = Plan(responders=2, rounds=2, processes=0)
+    plan = Plan(responders=2, rounds=2, processes=0, unawaited=10)
     account = Account(pings=[0.001], rounds=[0.01, 0.03], answers=3, missing=1, unawaited=10, unawaited_seconds=0.1)
     assert (account.ratio, account.answers_per_second, account.signals_per_second) == (10.0, 75.0, 100.0)
     assert any("1 of 2 rounds" in line for line in account.lines(plan))

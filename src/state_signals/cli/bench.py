@@ -25,6 +25,8 @@ EPILOG = epilog(
 
 _MOST_PROCESSES = 4
 
+_MOST_UNAWAITED = 1000
+
 _REDRAWN_EVERY = 0.2
 """Seconds between two looks that progress has."""
 
@@ -69,7 +71,12 @@ def bench(
 
     if processes is None:
         processes = min(_MOST_PROCESSES, os.cpu_count() or 1)
-    plan = Plan(responders=responders, rounds=rounds, processes=min(processes, responders))
+    plan = Plan(
+        responders=responders,
+        rounds=rounds,
+        processes=min(processes, responders),
+        unawaited=min(_MOST_UNAWAITED, max(100, rounds * 5)),
+    )
     server = Server.given(url, namespace, connect_timeout)
     try:
         with _progress(rounds) as progress:

@@ -19,16 +19,16 @@ class Plan:
         responders: how many take part.
         rounds: how many are measured.
         processes: how many processes the responders are spread over; 0: they are tasks beside the exporter.
-        warm_up: rounds before them.
         unawaited: signals that are published without waiting.
+        warm_up: rounds before those that are measured.
         timeout: seconds that a round may take.
     """
 
     responders: int
     rounds: int
     processes: int
+    unawaited: int
     warm_up: int = 10
-    unawaited: int = 1000
     timeout: float = 20.0
 
 
