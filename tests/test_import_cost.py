@@ -29,7 +29,7 @@ def test_a_bare_import_brings_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", ["Signal", "ResultCodes", "PublishResult", "Closed", "Limits", "__version__"])
 def test_plain_names_bring_no_client_and_no_event_loop(name: str) -> None:
     loaded = imported_by(f"from state_signals import {name}")
-    assert loaded & {"redis", "hiredis", "asyncio", "typer", "rich", "msgspec"} == set()
+    assert loaded & {"redis", "hiredis", "asyncio", "typer", "rich"} == set()
 
 
 @pytest.mark.parametrize("name", ["SignalExporter", "SignalResponder"])

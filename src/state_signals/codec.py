@@ -56,7 +56,7 @@ class WireResponse(msgspec.Struct, frozen=True, gc=False):
     again: bool = False
 
 
-class _WireSignal(msgspec.Struct):
+class _WireSignal(msgspec.Struct, gc=False):
     publisher_id: str
     process_name: str
     event: str
@@ -66,7 +66,7 @@ class _WireSignal(msgspec.Struct):
     metadata: dict[str, Any] | None = None
 
 
-class _WireEnvelope(msgspec.Struct):
+class _WireEnvelope(msgspec.Struct, gc=False):
     v: int
     id: str
     seq: int
@@ -82,7 +82,24 @@ class _WireEnvelope(msgspec.Struct):
     empty: bool = False
 
 
+class _OnlyEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    envelope: _WireEnvelope = msgspec.field(name=ENVELOPE_KEY)
+
+
+class _FlatSignal(msgspec.Struct, gc=False):
+    """A signal whose metadata hold nothing of a user's: most are."""
+
+    publisher_id: str
+    process_name: str
+    event: str
+    runner_host: str
+    sample_no: int = -1
+    tag: str = NO_TAG
+    metadata: _OnlyEnvelope | None = None
+
+
 _signal_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_flat_decoder = msgspec.json.Decoder(_FlatSignal)
 _response_decoder = msgspec.json.Decoder(WireResponse)
 _LONGEST_SEQ = 2**63 - 1
 _SIGNAL_ID = re.compile(r"[0-9a-f]{32}")
@@ -99,7 +116,9 @@ def encode_signal(signal: Signal, envelope: Envelope | None = None, *, limits: L
         MessageTooLarge: beyond the limits on size or nesting.
     """
     for name in ("publisher_id", "process_name", "event", "runner_host", "tag"):
-        check_name(name, getattr(signal, name), limits)
+        text = getattr(signal, name)
+        if not (text.isascii() and len(text) <= limits.max_name):
+            check_name(name, text, limits)
     if signal.metadata is not None and ENVELOPE_KEY in signal.metadata:
         raise InvalidArgument(f"the metadata key {ENVELOPE_KEY!r} is reserved for the protocol; rename yours")
     payload = signal.to_v1()
@@ -118,12 +137,23 @@ def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Sign
     Raises:
         MalformedMessage: the only exception, whatever the bytes are.
     """
-    wire = _convert(_with_numbers(_parse(data, limits), "sample_no"), _WireSignal)
+    wire: _FlatSignal | _WireSignal | None = _flat(data, limits)
+    metadata: dict[str, Any] | None = None
+    extension: _WireEnvelope | None = None
+    if isinstance(wire, _FlatSignal):
+        extension = None if wire.metadata is None else wire.metadata.envelope
+        metadata = {} if extension is not None else None
+    else:
+        wire = _convert(_with_numbers(_parse(data, limits), "sample_no"), _WireSignal)
+        metadata = wire.metadata
+        if metadata is not None and ENVELOPE_KEY in metadata:
+            extension = _convert(metadata.pop(ENVELOPE_KEY), _WireEnvelope, reason="bad-envelope")
     for name in ("publisher_id", "process_name", "event", "runner_host", "tag"):
-        _check_received_name(name, getattr(wire, name), limits)
-    metadata, envelope = wire.metadata, None
-    if metadata is not None and ENVELOPE_KEY in metadata:
-        extension = _convert(metadata.pop(ENVELOPE_KEY), _WireEnvelope, reason="bad-envelope")
+        text = getattr(wire, name)
+        if not (text.isascii() and len(text) <= limits.max_name):
+            _check_received_name(name, text, limits)
+    envelope = None
+    if extension is not None:
         if not can_be_key(wire.publisher_id):
             raise MalformedMessage("bad-envelope", f"publisher_id={wire.publisher_id!r:.80} cannot be part of a key")
         envelope = _envelope(extension, limits)
@@ -136,6 +166,16 @@ def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Sign
     return signal
 
 
+def _flat(data: bytes | str, limits: Limits) -> _FlatSignal | None:
+    """Return a signal that has no metadata but the envelope, and is otherwise as it should be; None: look closer."""
+    if isinstance(data, str) or len(data) > limits.max_payload:
+        return None
+    try:
+        return _flat_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
 def encode_response(response: Response, receipt: Receipt | None = None, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Return the bytes of an answer; without a receipt they are exactly version 1.
 
@@ -144,7 +184,9 @@ def encode_response(response: Response, receipt: Receipt | None = None, *, limit
         MessageTooLarge: beyond the limit on size.
     """
     for name in ("responder_id", "publisher_id", "event"):
-        check_name(name, getattr(response, name), limits)
+        text = getattr(response, name)
+        if not (text.isascii() and len(text) <= limits.max_name):
+            check_name(name, text, limits)
     payload = response.to_v1()
     if receipt is not None:
         payload |= {"signal_id": receipt.signal_id, "sent": receipt.sent, "took": receipt.took}
@@ -173,7 +215,9 @@ def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Wi
         if not all(math.isfinite(seconds or 0.0) for seconds in (wire.sent, wire.took, wire.ttl)):
             raise MalformedMessage("wrong-type", "sent, took and ttl must be finite") from None
     for name in ("responder_id", "publisher_id", "event"):
-        _check_received_name(name, getattr(wire, name), limits)
+        text = getattr(wire, name)
+        if not (text.isascii() and len(text) <= limits.max_name):
+            _check_received_name(name, text, limits)
     return wire
 
 

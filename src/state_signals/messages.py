@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from state_signals.exceptions import InvalidType
 
 __all__ = [
@@ -36,8 +38,7 @@ NO_TAG: Final = "No tag specified"
 """The tag of a signal that was given none (protocol version 1)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What version 2 adds to a signal.
 
     Attributes:
@@ -65,8 +66,7 @@ class Envelope:
     aborted: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What version 2 adds to a response.
 
     Attributes:
@@ -87,12 +87,14 @@ class Receipt:
     again: bool = False
 
 
-def _check_type(owner: str, name: str, value: object, expected: type, *, optional: bool = False) -> None:
-    if optional and value is None:
-        return
-    if not isinstance(value, expected):
-        wanted = f"{expected.__name__} or None" if optional else expected.__name__
-        raise InvalidType(f"{owner}.{name} must be {wanted}, not {type(value).__name__} ({value!r:.80})")
+def _refuse_types(message: object, /, **expected: type) -> None:
+    """Raise InvalidType for the first field that has another type; those with a default may be None."""
+    owner = type(message)
+    for name, kind in expected.items():
+        value, is_optional = getattr(message, name), getattr(owner, name, "") is None
+        if not isinstance(value, kind) and not (is_optional and value is None):
+            wanted = f"{kind.__name__} or None" if is_optional else kind.__name__
+            raise InvalidType(f"{owner.__name__}.{name} must be {wanted}, not {type(value).__name__} ({value!r:.80})")
 
 
 @dataclass
@@ -121,10 +123,26 @@ class Signal:
     metadata: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("publisher_id", "process_name", "event", "runner_host", "tag"):
-            _check_type("Signal", name, getattr(self, name), str)
-        _check_type("Signal", "sample_no", self.sample_no, int)
-        _check_type("Signal", "metadata", self.metadata, dict, optional=True)
+        # One expression: this is done for each signal that is sent, and each that arrives.
+        if not (
+            isinstance(self.publisher_id, str)
+            and isinstance(self.process_name, str)
+            and isinstance(self.event, str)
+            and isinstance(self.runner_host, str)
+            and isinstance(self.sample_no, int)
+            and isinstance(self.tag, str)
+            and (self.metadata is None or isinstance(self.metadata, dict))
+        ):
+            _refuse_types(
+                self,
+                publisher_id=str,
+                process_name=str,
+                event=str,
+                runner_host=str,
+                tag=str,
+                sample_no=int,
+                metadata=dict,
+            )
         # True counts as 1, as it did in 1.0.1; on the wire it is a number.
         self.sample_no = int(self.sample_no)
         self._envelope: Envelope | None = None
@@ -196,10 +214,14 @@ class Response:
     message: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("responder_id", "publisher_id", "event"):
-            _check_type("Response", name, getattr(self, name), str)
-        _check_type("Response", "ras", self.ras, int, optional=True)
-        _check_type("Response", "message", self.message, str, optional=True)
+        if not (
+            isinstance(self.responder_id, str)
+            and isinstance(self.publisher_id, str)
+            and isinstance(self.event, str)
+            and (self.ras is None or isinstance(self.ras, int))
+            and (self.message is None or isinstance(self.message, str))
+        ):
+            _refuse_types(self, responder_id=str, publisher_id=str, event=str, ras=int, message=str)
         if self.ras is not None:
             # True counts as 1, as it did in 1.0.1; on the wire it is a number.
             self.ras = int(self.ras)

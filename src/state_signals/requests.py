@@ -8,7 +8,8 @@ made again without harm.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 __all__ = [
     "Answer",
@@ -45,29 +46,25 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """A signal in the journal: its position and the exact bytes that are broadcast."""
 
     seq: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, gc=False):
     """The reply to a request that has nothing to tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class PositionTaken:
+class PositionTaken(msgspec.Struct, frozen=True, gc=False):
     """The reply to `Publish` when the journal has a signal at that position, ours from before or somebody else's."""
 
 
 # What an exporter asks for
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """Make a `publisher_id` ours, unless it is somebody else's; read what its last owner has left.
 
     Attributes:
@@ -82,8 +79,7 @@ class Claim:
     instead_of: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True, gc=False):
     """Whose the `publisher_id` is now, and what was found.
 
     Attributes:
@@ -103,8 +99,7 @@ class Claimed:
     server_time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """Write a signal to the journal and broadcast it, in one step.
 
     Attributes:
@@ -119,14 +114,13 @@ class Publish:
     publisher_id: str
     entry: Entry
     is_journaled: bool = True
-    record: Mapping[str, bytes] = field(default_factory=dict)
+    record: Mapping[str, bytes] = msgspec.field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
     forgets_roster: bool = False
     verdicts: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Redeliver:
+class Redeliver(msgspec.Struct, frozen=True, gc=False):
     """Send a signal again, to one responder only."""
 
     responder_id: str
@@ -134,15 +128,13 @@ class Redeliver:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CheckJournal:
+class CheckJournal(msgspec.Struct, frozen=True, gc=False):
     """Look whether the journal still holds what was written."""
 
     publisher_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class JournalChecked:
+class JournalChecked(msgspec.Struct, frozen=True, gc=False):
     """What the server still has.
 
     Attributes:
@@ -154,8 +146,7 @@ class JournalChecked:
     owner: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Restore:
+class Restore(msgspec.Struct, frozen=True, gc=False):
     """Put everything back that the server has lost, and broadcast `again`, in one step.
 
     Attributes:
@@ -172,8 +163,7 @@ class Restore:
     roster: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(msgspec.Struct, frozen=True, gc=False):
     """Show that the exporter lives, and put off the expiry of what is its own. Answered by `Beaten`.
 
     Attributes:
@@ -188,31 +178,27 @@ class Beat:
     verdicts: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Beaten:
+class Beaten(msgspec.Struct, frozen=True, gc=False):
     """Whose the `publisher_id` is (None: nobody's), and now, by the server's clock."""
 
     owner: bytes | None
     server_time: float
 
 
-@dataclass(frozen=True, slots=True)
-class CheckPresence:
+class CheckPresence(msgspec.Struct, frozen=True, gc=False):
     """Ask for the last proof of life of responders."""
 
     responder_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PresenceChecked:
+class PresenceChecked(msgspec.Struct, frozen=True, gc=False):
     """Their last proofs of life, and now, all by the server's clock; None: there is none."""
 
     seen: Mapping[str, float | None]
     server_time: float
 
 
-@dataclass(frozen=True, slots=True)
-class SaveRoster:
+class SaveRoster(msgspec.Struct, frozen=True, gc=False):
     """Keep the roster: JSON by responder_id, and who is no longer on it."""
 
     publisher_id: str
@@ -220,8 +206,7 @@ class SaveRoster:
     gone: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True, gc=False):
     """Give the `publisher_id` up if it is ours: delete claim, presence, record and roster. The streams expire.
 
     Attributes:
@@ -240,8 +225,7 @@ class Release:
     verdicts: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OpenResponses:
+class OpenResponses(msgspec.Struct, frozen=True, gc=False):
     """Make sure that the stream of the responses is there, and find out where to go on reading.
 
     Attributes:
@@ -252,8 +236,7 @@ class OpenResponses:
     after: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResponsesOpened:
+class ResponsesOpened(msgspec.Struct, frozen=True, gc=False):
     """Where to read on, and whether responses that were read are gone (then the server has lost data)."""
 
     after: bytes
@@ -263,30 +246,26 @@ class ResponsesOpened:
 # What a responder asks for
 
 
-@dataclass(frozen=True, slots=True)
-class Discover:
+class Discover(msgspec.Struct, frozen=True, gc=False):
     """Ask which exporters have shown that they live, in the last `window` seconds."""
 
     window: float
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
+class Discovered(msgspec.Struct, frozen=True, gc=False):
     """Their last proofs of life by publisher_id, and now, by the server's clock."""
 
     seen: Mapping[str, float]
     server_time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Introduce:
+class Introduce(msgspec.Struct, frozen=True, gc=False):
     """Ask what there is to know about an exporter."""
 
     publisher_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Introduced:
+class Introduced(msgspec.Struct, frozen=True, gc=False):
     """What is known about an exporter: its record by field (empty: none), and its newest signal (None: no journal)."""
 
     publisher_id: str
@@ -294,8 +273,7 @@ class Introduced:
     newest: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class CatchUp:
+class CatchUp(msgspec.Struct, frozen=True, gc=False):
     """Read a page of the journal: at most `count` entries that come after the signal with `seq` `after`.
 
     Attributes:
@@ -308,8 +286,7 @@ class CatchUp:
     beyond: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
+class CaughtUp(msgspec.Struct, frozen=True, gc=False):
     """The signals as they were broadcast, in order.
 
     Attributes:
@@ -323,23 +300,20 @@ class CaughtUp:
     is_whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """Send a response to the stream `reply`, or to the version 1 channel if that is None or gone."""
 
     data: bytes
     reply: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ShowPresence:
+class ShowPresence(msgspec.Struct, frozen=True, gc=False):
     """Show that responders live."""
 
     responder_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True, gc=False):
     """Take responders out of the presence."""
 
     responder_ids: tuple[str, ...]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Self
 
+import msgspec
+
 __all__ = ["Outcome", "PublishResult", "Report", "ResultCodes"]
 
 
@@ -28,8 +30,7 @@ class Outcome(StrEnum):
     LEFT = "left"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one responder did in one round.
 
     Attributes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from state_signals import InvalidType, Limits, MessageTooLarge, Signal
 from state_signals.codec import decode_signal

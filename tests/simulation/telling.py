@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
+
+import msgspec
 
 __all__ = ["Shown"]
 
@@ -33,8 +34,8 @@ def _show(what: Any) -> str:
         return "{" + ", ".join(f"{_show(key)}: {_show(value)}" for key, value in what.items()) + "}"
     if type(what).__name__ == "Signal":
         return f"<{what.event} {what.seq} {str(what.id)[:6]} of {what.publisher_id}{' AGAIN' * what.redelivered}>"
-    if dataclasses.is_dataclass(what):
-        facts = ((each.name, getattr(what, each.name)) for each in dataclasses.fields(what))
+    if isinstance(what, msgspec.Struct):
+        facts = msgspec.structs.asdict(what).items()
         shown = (f"{name}={_show(value)}" for name, value in facts if value not in ((), {}, None))
         return f"{type(what).__name__}({', '.join(shown)})"
     text = str(what)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from state_signals.codec import encode_response
 from state_signals.limits import Limits
@@ -20,8 +22,7 @@ _ROOM = 32
 """Bytes by which an answer may grow when it is sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(msgspec.Struct, frozen=True, gc=False):
     """An answer, until when somebody waits for it, and how it is sent; without bytes, it is encoded then."""
 
     response: Response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from state_signals.messages import Signal
 from state_signals.results import PublishResult, Report
@@ -30,98 +30,85 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class SignalReceived:
+class SignalReceived(msgspec.Struct, frozen=True, gc=False):
     """A responder is to act on a signal."""
 
     signal: Signal
 
 
-@dataclass(frozen=True, slots=True)
-class ResponderSubscribed:
+class ResponderSubscribed(msgspec.Struct, frozen=True, gc=False):
     """A responder has joined the roster."""
 
     responder_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResponderLeft:
+class ResponderLeft(msgspec.Struct, frozen=True, gc=False):
     """A responder has closed in good order: it is no longer on the roster."""
 
     responder_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AbortRequested:
+class AbortRequested(msgspec.Struct, frozen=True, gc=False):
     """Somebody wants the run to end, and says why."""
 
     reason: str
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimHeld:
+class ClaimHeld(msgspec.Struct, frozen=True, gc=False):
     """The `publisher_id` is ours."""
 
     found: bool
     """Whether an earlier owner had left something to resume."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRefused:
+class ClaimRefused(msgspec.Struct, frozen=True, gc=False):
     """The `publisher_id` belongs to another exporter, which is alive. `owner` is what it says of itself."""
 
     owner: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SignalSent:
+class SignalSent(msgspec.Struct, frozen=True, gc=False):
     """The server has taken a signal."""
 
     signal_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SignalUnsent:
+class SignalUnsent(msgspec.Struct, frozen=True, gc=False):
     """A signal was given up: its time was over before the server had taken it."""
 
     signal_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class SignalRefused:
+class SignalRefused(msgspec.Struct, frozen=True, gc=False):
     """The server will not take a signal."""
 
     signal_id: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Degraded:
+class Degraded(msgspec.Struct, frozen=True, gc=False):
     """The server does not allow something that can be done without. `lost` says what does not work then."""
 
     lost: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(msgspec.Struct, frozen=True, gc=False):
     """The server had lost data, and what we know of it was put back: so many signals, so many responders."""
 
     signals: int
     responders: int
 
 
-@dataclass(frozen=True, slots=True)
-class SignalsMissed:
+class SignalsMissed(msgspec.Struct, frozen=True, gc=False):
     """Signals of an exporter will never come: neither broadcast nor journal had them."""
 
     publisher_id: str
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProgressReported:
+class ProgressReported(msgspec.Struct, frozen=True, gc=False):
     """A roster member says that it is still working."""
 
     signal_id: str
@@ -129,15 +116,13 @@ class ProgressReported:
     message: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SubscriptionCompleted:
+class SubscriptionCompleted(msgspec.Struct, frozen=True, gc=False):
     """The wait for subscribers is over: enough are there, or the time is up."""
 
     enough: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OutcomeKnown:
+class OutcomeKnown(msgspec.Struct, frozen=True, gc=False):
     """A roster member's end in a round."""
 
     signal_id: str
@@ -145,24 +130,21 @@ class OutcomeKnown:
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class RoundCompleted:
+class RoundCompleted(msgspec.Struct, frozen=True, gc=False):
     """A round is over."""
 
     signal_id: str
     result: PublishResult
 
 
-@dataclass(frozen=True, slots=True)
-class LateResponse:
+class LateResponse(msgspec.Struct, frozen=True, gc=False):
     """An answer came after its round had ended without it. It does not count."""
 
     responder_id: str
     event: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRefused:
+class MessageRefused(msgspec.Struct, frozen=True, gc=False):
     """Something arrived that cannot be used, was counted and dropped."""
 
     reason: str

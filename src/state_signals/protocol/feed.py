@@ -11,7 +11,8 @@ journal holds another one there, it is read from its beginning, and what was sen
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 from state_signals.messages import Envelope, Signal
 
@@ -30,8 +31,7 @@ LOOK_AGAIN = 0.25
 """Seconds between two looks for what the journal does not have yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """A signal with its envelope, and how large it was."""
 
     signal: Signal

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from state_signals.codec import decode_signal, encode_signal
 from state_signals.exceptions import MalformedMessage

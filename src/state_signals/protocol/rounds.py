@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from state_signals.protocol.states import MEMBER, MemberEvent
 from state_signals.results import Outcome, PublishResult, Report
@@ -12,8 +13,7 @@ from state_signals.results import Outcome, PublishResult, Report
 __all__ = ["Round", "RoundOptions"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoundOptions:
+class RoundOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What the user asks of a round.
 
     Attributes:

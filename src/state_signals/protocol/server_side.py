@@ -6,8 +6,9 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from state_signals.limits import Limits
 from state_signals.protocol.events import ClaimHeld, ClaimRefused, Degraded, Event, Restored, SignalRefused, SignalSent
@@ -56,8 +57,7 @@ def is_forbidden(kind: str, text: str) -> bool:
     return kind == "NOPERM" or "unknown command" in text
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What goes back to a server that has lost it: the bytes of the signals whose rounds are open, record, roster."""
 
     again: tuple[bytes, ...]

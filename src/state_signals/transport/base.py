@@ -10,8 +10,9 @@ failed, and what to try.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from state_signals.transport.keys import Keys
 
@@ -35,8 +36,7 @@ IDLE = 5.0
 """Seconds of silence after which an inbox makes sure that its connection still lives."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """Commands that go out in one write.
 
     Attributes:
@@ -50,8 +50,7 @@ class Batch:
     is_atomic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A server's error in place of a reply.
 
     Attributes:
