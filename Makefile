@@ -56,6 +56,10 @@ bench: $(VENV)/.dev $(PEER_VENV)/.peer ## measure a round beside the same survey
 	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/python benchmarks/round_trip.py
 	$(BIN)/python benchmarks/import_cost.py
 
+pictures: $(VENV)/.dev ## make the pictures of the documentation, from real runs
+	$(BIN)/python -m docs.pictures.timeline
+	$(BIN)/python -m docs.pictures.watch
+
 clean: ## remove what the other targets made
 	rm -rf $(VENV) $(PEER_VENV) .coverage .coverage.* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -71,7 +75,7 @@ $(VENV)/.demo: $(VENV)/.created pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.created pyproject.toml
-	$(PIP) install --editable '.[demo]' --group dev
+	$(PIP) install --editable '.[demo,plot]' --group dev
 	@touch $@ $(VENV)/.demo
 
 # state-signals 1.0.1 lives apart: it has the same module name, wants another redis-py, and that one wants distutils.

@@ -28,7 +28,7 @@ def act(responder: SignalResponder, role: str, signal: Signal) -> str | None:
         time.sleep(0.05)
         os._exit(1)
     # Seeded by what is acted upon: pictures of two runs look alike.
-    time.sleep(random.Random(f"{responder.responder_id} {event} {sample}").uniform(0.004, 0.06))  # noqa: S311
+    time.sleep(random.Random(f"{responder.responder_id} {event} {sample}").uniform(0.004, 0.06))
     if event != "iteration-stop":
         return None
     if role == "failing" and sample == 2:
@@ -48,6 +48,7 @@ def main(role: str, name: str, url: str) -> None:
         def on_signal(signal: Signal) -> str | None:
             return act(responder, role, signal)
 
+        print("ready", flush=True)
         responder.run()
 
 

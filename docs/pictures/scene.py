@@ -10,6 +10,7 @@ what to look at it with.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import threading
@@ -92,11 +93,16 @@ def scene(work_seconds: float = 2.0) -> Iterator[Scene]:
     Args:
         work_seconds: how long each of the four iterations works.
     """
+    # What the library would warn of is what there is to see.
+    logging.getLogger("state_signals").setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         server = stack.enter_context(EmbeddedServer())
         exporter = stack.enter_context(SignalExporter("uperf", url=server.url, runner_host="bench-head"))
-        for name, role in COLLECTORS.items():
-            stack.enter_context(_collector(name, role, server.url))
+        processes = [stack.enter_context(_collector(name, role, server.url)) for name, role in COLLECTORS.items()]
+        # The run is not to begin with nothing but waiting until Python has started.
+        for process in processes:
+            if process.stdout is None or not process.stdout.readline():
+                raise RuntimeError("a collector has not started")
         exporter.initialize_and_wait(
             len(COLLECTORS), EVENTS, tag=_TAG, expected_resps=list(COLLECTORS), timeout=_PATIENCE
         )
@@ -128,21 +134,22 @@ def _perform(run: Scene, exporter: SignalExporter, work_seconds: float) -> None:
 
 
 @contextmanager
-def _collector(name: str, role: str, url: str) -> Iterator[None]:
+def _collector(name: str, role: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
     program = Path(__file__).with_name("collector.py")
     # The roles are meant to fail and to die: what they say of it is not for here.
-    process = subprocess.Popen([sys.executable, str(program), role, name, url], stderr=subprocess.DEVNULL)  # noqa: S603
+    command = [sys.executable, str(program), role, name, url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
-        process.wait()
+        process.communicate()
 
 
 def main() -> None:
     """Let the run go by."""
     with scene() as run:
-        print(f"export STATE_SIGNALS_URL={run.url}; state-signals watch {run.publisher_id}")  # noqa: T201
+        print(f"export STATE_SIGNALS_URL={run.url}; state-signals watch {run.publisher_id}")
         run.wait()
 
 

@@ -34,7 +34,7 @@ class Look:
 
 
 LOOKS: Mapping[Status, Look] = {
-    Status.LOST: Look(colour="#4d4d4d", on_dark="#a6a6a6", hatch="...", marker="s", sign="■", plain="L", style="red"),
+    Status.LOST: Look(colour="#4d4d4d", on_dark="#a6a6a6", hatch="+++", marker="s", sign="■", plain="L", style="red"),
     Status.FAILED: Look(colour="#d55e00", on_dark="#ff7f2a", hatch="xxx", marker="X", sign="✗", plain="x", style="red"),
     Status.MISSING: Look(
         colour="#e69f00", on_dark="#f0b429", hatch="///", marker="D", sign="?", plain="?", style="yellow"

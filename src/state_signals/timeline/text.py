@@ -14,9 +14,9 @@ from state_signals.timeline.titles import subtitle_of, title_of
 from state_signals.timeline.view import Status, View
 from state_signals.timeline.words import in_short, middle, seconds, wall_time
 
-__all__ = ["Segment", "lines_of"]
+__all__ = ["MOST_LANES_OF_TEXT", "Segment", "lines_of"]
 
-_LABEL, _RESULT, _LEAST_PLOT, _MOST_LANES, _MOST_LEVELS, _MOST_NOTES = 26, 24, 20, 16, 3, 8
+_LABEL, _RESULT, _LEAST_PLOT, MOST_LANES_OF_TEXT, _MOST_LEVELS, _MOST_NOTES = 26, 24, 20, 16, 3, 8
 _SECONDS = "seconds"
 _TICK = 10
 """Columns between two ticks of the axis, at the least."""
@@ -64,9 +64,9 @@ class _Row:
 class _Sheet:
     """Columns for the labels, the plot and the results."""
 
-    def __init__(self, view: View, width: int, *, is_plain: bool) -> None:
+    def __init__(self, view: View, width: int, most_lanes: int | None, *, is_plain: bool) -> None:
         self.view, self.is_plain = view, is_plain
-        self.lanes = lanes_of(view, _MOST_LANES)
+        self.lanes = lanes_of(view, most_lanes)
         labels = [view.process_name, *(lane.label for lane in self.lanes)]
         self.label = min(_LABEL, max(len(_SECONDS), *map(_columns, labels)))
         self.result = min(_RESULT, max((len(_result(lane)) for lane in self.lanes), default=0))
@@ -82,15 +82,18 @@ class _Sheet:
         return [Segment(name, label_style), Segment("  "), *row.segments(), Segment("  "), Segment(shown, style)]
 
 
-def lines_of(view: View, width: int, *, is_plain: bool = False) -> list[list[Segment]]:
+def lines_of(
+    view: View, width: int, *, is_plain: bool = False, most_lanes: int | None = MOST_LANES_OF_TEXT
+) -> list[list[Segment]]:
     """Return a run as lines.
 
     Args:
         view: the run.
         width: columns that there are.
         is_plain: whether to draw in ASCII.
+        most_lanes: how many lanes there may be; None: one for each responder.
     """
-    sheet = _Sheet(view, width, is_plain=is_plain)
+    sheet = _Sheet(view, width, most_lanes, is_plain=is_plain)
     lines = [[Segment(_cut(title_of(view), width), "bold")], [Segment(_cut(subtitle_of(view), width), "dim")], []]
     lines += _exporter(sheet)
     lines += [_lane(sheet, lane) for lane in sheet.lanes]
@@ -101,7 +104,7 @@ def lines_of(view: View, width: int, *, is_plain: bool = False) -> list[list[Seg
     lines += [[Segment(f"- {note.text}")] for note in notes]
     if unsaid:
         lines.append([Segment(f"- and {unsaid} more")])
-    lines += [[], [Segment(_cut(f"{_legend(sheet)}  began {wall_time(view.began_at)}", width), "dim")]]
+    lines += [[], [Segment(_cut(f"{_legend(sheet)} · began {wall_time(view.began_at)}", width), "dim")]]
     return [_in_ascii(line) for line in lines] if is_plain else lines
 
 

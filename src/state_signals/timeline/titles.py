@@ -43,7 +43,7 @@ def caption_of(view: View, least: str | None) -> str:
     if not view.is_whole:
         parts.append("The beginning had been trimmed from the journal.")
     parts.append(middle(view.publisher_id, _NAME))
-    return "  ".join(parts)
+    return " ".join(parts)
 
 
 def _of(shown: int, number: int, what: str) -> str:

@@ -63,19 +63,16 @@ def events_of(view: View) -> list[dict[str, Any]]:
     ]
     threads.add(_EXPORTER, "phases", phases)
     threads.add(_EXPORTER, "rounds", [_round(view, this) for this in view.rounds])
-    by_responder: dict[str, list[_Span]] = {name: [] for name in view.members}
+    spans: dict[str, list[_Span]] = {name: [] for name in view.members}
+    instants: dict[str, list[tuple[float, dict[str, Any]]]] = {name: [] for name in view.members}
     for this in view.rounds:
         for action in this.actions:
-            by_responder[action.responder_id].append(_action(this, action))
-    for name, spans in by_responder.items():
-        instants = [
-            (at, {"name": message or "working", "cat": "progress"})
-            for this in view.rounds
-            for action in this.actions
-            if action.responder_id == name
-            for at, message in action.progress
-        ]
-        threads.add(_RESPONDERS, name, spans, instants)
+            spans[action.responder_id].append(_action(this, action))
+            instants[action.responder_id] += [
+                (at, {"name": message or "working", "cat": "progress"}) for at, message in action.progress
+            ]
+    for name in view.members:
+        threads.add(_RESPONDERS, name, spans[name], instants[name])
     threads.events.sort(key=lambda event: (event["ts"], -event.get("dur", 0)))
     return names + threads.names + threads.events
 

@@ -162,6 +162,7 @@
   element.addEventListener("wheel", (event) => {
     const { x } = pointed(event);
     if (x < canvas.left) return;
+    tip.hidden = true;
     event.preventDefault();
     const amount = event.deltaY || event.deltaX;
     if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) show(moved(model, span, Math.sign(amount) * length() * 0.1));

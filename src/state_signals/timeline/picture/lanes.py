@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.patches import Rectangle
 
 from state_signals.timeline.lanes import Bar, Lane
@@ -102,8 +102,7 @@ def draw(axes: Axes, view: View, rows: Plan, notes: Sequence[Note], inches: floa
     _stripes(panel)
     _bands(panel)
     _exporter(panel)
-    for place, lane in enumerate(rows.lanes):
-        _presence(panel, rows.of_exporter + place, lane)
+    _presence(panel)
     _bars(panel)
     _marks(panel, numbers_at(notes))
     _costs(panel)
@@ -170,14 +169,24 @@ def _exporter(panel: _Panel) -> None:
             _text_beside(panel, row, this.published + panel.least * 4, middle(this.name, 30), whole=True)
 
 
-def _presence(panel: _Panel, row: int, lane: Lane) -> None:
+def _presence(panel: _Panel) -> None:
     """A line for as long as a responder was there."""
-    members = [panel.view.members[name] for name in lane.members]
+    lines = []
+    for row, lane in enumerate(panel.rows.lanes, panel.rows.of_exporter):
+        there = _there(panel.view, lane)
+        if there is not None:
+            lines.append([(there[0], row + 0.5), (there[1], row + 0.5)])
+    panel.axes.add_collection(LineCollection(lines, colors="#8a8a8a", linewidths=0.7, zorder=2), autolim=False)
+
+
+def _there(view: View, lane: Lane) -> tuple[float, float] | None:
+    """Return from when to when the responders of a lane were there; None: that is not known."""
+    members = [view.members[name] for name in lane.members]
     starts = [member.subscribed for member in members if member.subscribed is not None]
     starts += [bar.start for bar in lane.bars[:1] if bar.received is not None]
     if not starts:
-        return
-    end = panel.view.duration
+        return None
+    end = view.duration
     lost = [bar for bar in lane.bars if bar.status is Status.LOST]
     if len(members) == 1:
         if members[0].left is not None:
@@ -185,7 +194,7 @@ def _presence(panel: _Panel, row: int, lane: Lane) -> None:
         elif lost:
             end = members[0].last_seen if members[0].last_seen is not None else lost[0].start
             end = min(end, lost[0].end)
-    panel.axes.plot([min(starts), max(end, min(starts))], [row + 0.5] * 2, color="#8a8a8a", linewidth=0.7, zorder=2)
+    return min(starts), max(end, *starts)
 
 
 def _bars(panel: _Panel) -> None:
@@ -226,32 +235,36 @@ def _bars(panel: _Panel) -> None:
 
 def _marks(panel: _Panel, numbers: Mapping[tuple[str, int], list[int]]) -> None:
     """A shape at the end of what went wrong, and the number of its note."""
-    beside: list[tuple[int, Bar, str, str]] = []
+    shapes: dict[tuple[Status, float], list[tuple[float, float]]] = {}
+    beside: list[tuple[int, Bar, str]] = []
     for row, lane in enumerate(panel.rows.lanes, panel.rows.of_exporter):
         previous = Status.SUCCEEDED
         for bar in lane.bars:
             is_news, previous = bar.status is not previous, bar.status
             if not panel.is_seen(bar.end, bar.end):
                 continue
-            found = sorted({number for name in lane.members for number in numbers.get((name, bar.round), ())})
-            look = LOOKS[bar.status]
-            if look.marker:
-                panel.axes.plot(
-                    [bar.end],
-                    [row + 0.5],
-                    marker=look.marker,
-                    color=look.colour,
-                    markeredgecolor="white",
-                    markeredgewidth=0.7,
-                    markersize=8 if is_news else 5,
-                    zorder=6,
-                    clip_on=False,
-                )
+            if LOOKS[bar.status].marker:
+                # What goes on as before is marked less.
+                shapes.setdefault((bar.status, 8.0 if is_news else 5.0), []).append((bar.end, row + 0.5))
                 panel.take(row, bar.end - panel.least * 2, bar.end + panel.least * 2)
+            found = {number for name in lane.members for number in numbers.get((name, bar.round), ())}
             if found:
-                beside.append((row, bar, ",".join(map(str, found)), look.colour))
-    for row, bar, text, colour in beside:
-        _number(panel, row, bar, text, colour)
+                beside.append((row, bar, ",".join(map(str, sorted(found)))))
+    for (status, size), places in shapes.items():
+        panel.axes.plot(
+            [at for at, _ in places],
+            [row for _, row in places],
+            linestyle="",
+            marker=LOOKS[status].marker,
+            color=LOOKS[status].colour,
+            markeredgecolor="white",
+            markeredgewidth=0.7,
+            markersize=size,
+            zorder=6,
+            clip_on=False,
+        )
+    for row, bar, text in beside:
+        _number(panel, row, bar, text, LOOKS[bar.status].colour)
 
 
 def _number(panel: _Panel, row: int, bar: Bar, text: str, colour: str) -> None:
@@ -263,7 +276,7 @@ def _number(panel: _Panel, row: int, bar: Bar, text: str, colour: str) -> None:
         if panel.free[row].is_free(place, place + taken):
             break
     else:
-        place = end
+        place = min(end, panel.inches - taken)
     panel.free[row].take(place, place + taken)
     moment = panel.view.start + (place + taken / 2) / panel.inches * panel.view.span
     panel.axes.text(
@@ -276,7 +289,7 @@ def _number(panel: _Panel, row: int, bar: Bar, text: str, colour: str) -> None:
         ha="center",
         va="center_baseline",
         zorder=7,
-        bbox={"boxstyle": "round,pad=0.18", "facecolor": colour, "edgecolor": "none"},
+        bbox={"boxstyle": "round,pad=0.18", "facecolor": colour, "edgecolor": "white", "linewidth": 0.8},
     )
 
 

@@ -124,11 +124,13 @@ class _Page:
             axes.spines[side].set_visible(False)
         return axes
 
-    def _text(self, y: float, text: str, size: float, *, bold: bool = False, colour: str = _INK) -> None:
+    def _text(
+        self, y: float, text: str, size: float, *, bold: bool = False, colour: str = _INK, indent: float = 0.0
+    ) -> None:
         self.figure.text(
-            _LEFT / _WIDTH,
+            (_LEFT + indent) / _WIDTH,
             1 - y / self.height,
-            fitted(text, _WIDTH - _LEFT - _RIGHT, size, bold=bold),
+            fitted(text, _WIDTH - _LEFT - _RIGHT - indent, size, bold=bold),
             size=size,
             weight="bold" if bold else "normal",
             color=colour,
@@ -260,7 +262,8 @@ class _Page:
         self._text(cursor.y, caption_of(self.view, least), 7.5, colour="#777777")
 
     def _note(self, cursor: _Cursor, note: Note) -> None:
-        self._text(cursor.y, f"{note.number}   {note.text}", 8)
+        self._text(cursor.y, str(note.number), 8, bold=True)
+        self._text(cursor.y, note.text, 8, indent=0.22)
         cursor.y += _LINE
 
 
