@@ -30,6 +30,7 @@ COMMANDS = {
     "shutdown": "End a run that init has begun.",
     "abort": "Tell everybody that a run is over, and why.",
     "listen": "Print signals as they come.",
+    "timeline": "Draw what happened in a run.",
     "watch": "Watch runs and their responders live.",
     "doctor": "Check connection and server, and say what to do.",
     "bench": "Measure rounds on the server.",
