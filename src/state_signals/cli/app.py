@@ -30,6 +30,8 @@ COMMANDS = {
     "shutdown": "End a run that init has begun.",
     "abort": "Tell everybody that a run is over, and why.",
     "listen": "Print signals as they come.",
+    "ps": "Show the exporters: state, age, last event, roster.",
+    "history": "Show what happened in runs.",
     "timeline": "Draw what happened in a run.",
     "watch": "Watch runs and their responders live.",
     "doctor": "Check connection and server, and say what to do.",

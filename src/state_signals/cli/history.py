@@ -28,7 +28,7 @@ _LIMIT = 20
 def history(
     publisher_id: Annotated[
         str | None,
-        typer.Argument(metavar="[PUBLISHER_ID]", help="An exporter, or how its id begins.  [default: list all runs]"),
+        typer.Argument(metavar="PUBLISHER_ID", help="An exporter, or how its id begins.  [default: list all runs]"),
     ] = None,
     run: Annotated[
         str | None,
@@ -92,7 +92,7 @@ def _which(text: str | None) -> int | None:
     if text == "all":
         return None
     try:
-        number = int(text or "-1")
+        number = int("-1" if text is None else text)
     except ValueError:
         number = 0
     if number == 0:
