@@ -20,8 +20,9 @@ from state_signals.cli.privileges import Role, attempts, grants, rules
 from state_signals.server import EmbeddedServer
 from state_signals.transport.keys import Keys
 from tests.cli.conftest import Start
+from tests.conftest import wait_until
 from tests.parties import Parties, eventually, in_thread
-from tests.programs import program
+from tests.programs import finished, program
 
 SECRET = "a secret: > # ( ~ \xe9"
 
@@ -97,10 +98,9 @@ def version_of(server: EmbeddedServer) -> tuple[int, int]:
 # What they may
 
 
-@pytest.fixture(params=NAMESPACES)
-async def run(request: pytest.FixtureRequest, login: Login, start: Start) -> AsyncIterator[Any]:
+@pytest.fixture
+async def run(login: Login, start: Start, namespace: str | None) -> AsyncIterator[Any]:
     """Exporters and responders as users of their own, and an observer."""
-    namespace = request.param
     exporters = Parties("asyncio", login("exporter", namespace))
     responders = Parties("asyncio", login("responder", namespace))
     scope = ["--namespace", namespace] if namespace else []
@@ -126,6 +126,7 @@ MORTAL = """
 """An exporter that does not come to its end."""
 
 
+@pytest.mark.parametrize("namespace", NAMESPACES)
 async def test_a_whole_run_is_refused_nothing(run: Any, admin: Any, guarded: EmbeddedServer) -> None:
     options: dict[str, Any] = {"namespace": run.namespace, "presence_ttl": 1.0}
     acted: list[str] = []
@@ -176,13 +177,54 @@ async def test_a_whole_run_is_refused_nothing(run: Any, admin: Any, guarded: Emb
     assert refused(admin, guarded) == []
 
 
-async def test_what_is_allowed_is_used(run: Any, admin: Any, guarded: EmbeddedServer) -> None:
-    # The same run, and what the server has carried out in it: a rule that nobody needs shows here.
+@pytest.mark.parametrize("namespace", ["lab.1"])
+def test_the_commands_are_refused_nothing(
+    login: Login, start: Start, admin: Any, guarded: EmbeddedServer, namespace: str | None
+) -> None:
+    scope = ["--namespace", namespace] if namespace else []
+
+    def done(role: Role, *arguments: str) -> int:
+        return start(*arguments, "--url", urls[role], *scope).wait()
+
+    def calls(name: str) -> int:
+        count: int = admin.info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"]
+        return count
+
+    urls = {role: login(role, namespace) for role in Role}
+    collector = start(
+        *("respond", "--while", "begin..end", "sleep 60", "--id", "a", "--once", "--orphan-timeout", "1"),
+        *("--url", urls[Role.RESPONDER], *scope),
+    )
+    assert done(Role.EXPORTER, "init", "fio", "--id", "fio-2", "--events", "begin,end") == 0
+    assert done(Role.EXPORTER, "publish", "fio-2", "begin") == 0
+    # The collector looks whether its exporter lives.
+    before = calls("hget")
+    wait_until(lambda: calls("hget") > before, timeout=20, what="the look at the exporter")
+    assert done(Role.EXPORTER, "publish", "fio-3", "begin") not in (0, 4)
+    for command in (
+        ["ps", "--all"],
+        ["history"],
+        ["history", "fio-2", "--json"],
+        ["watch", "--once"],
+        ["timeline", "fio-2"],
+    ):
+        assert done(Role.OBSERVER, *command) == 0
+    assert done(Role.EXPORTER, "publish", "fio-2", "end") == 0
+    assert done(Role.EXPORTER, "shutdown", "fio-2") == 0
+    assert collector.wait() == 0
+    assert refused(admin, guarded) == []
+
+
+@pytest.mark.parametrize("namespace", [None])
+async def test_what_is_allowed_is_used(
+    run: Any, login: Login, start: Start, admin: Any, guarded: EmbeddedServer, namespace: str | None
+) -> None:
+    # A rule that nobody needs shows in what the server has carried out.
     await test_a_whole_run_is_refused_nothing(run, admin, guarded)
+    await in_thread(test_the_commands_are_refused_nothing, login, start, admin, guarded, namespace)
     used = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
-    for role in (Role.EXPORTER, Role.RESPONDER):
-        needed = {name for grant in grants(role, run.namespace) for name in grant.commands}
-        assert needed - used - ELSEWHERE == set()
+    needed = {name for role in Role for grant in grants(role, namespace) for name in grant.commands}
+    assert needed - used - ELSEWHERE == set()
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -276,8 +318,9 @@ def test_the_line_is_for_redis_cli(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.out == (
         "ACL SETUSER state-signals-responder reset on >PASSWORD resetchannels +ping +select +role +cluster|slots +time "
         "+multi +exec +subscribe &event-signal-pubsub &event-signal-redelivery:* (+publish &event-signal-response) "
-        "(+xrange +xrevrange %R~state-signals:{*}:signals) (+hgetall %R~state-signals:{*}:record) "
-        "(+xadd %W~state-signals:{*}:responses) (+zrevrangebyscore %R~state-signals:exporters) "
+        "(+xrange +xrevrange %R~state-signals:{*}:signals) (+hgetall +hget %R~state-signals:{*}:record) "
+        "(+get %R~state-signals:{*}:owner) (+xadd %W~state-signals:{*}:responses) "
+        "(+zrevrangebyscore +zscore %R~state-signals:exporters) "
         "(+zadd +zrem +zremrangebyscore +pexpire %W~state-signals:presence)\n"
     )
     assert said.err == (
@@ -336,3 +379,15 @@ def test_what_cannot_work_is_a_usage_error(
     assert message in said.err
     assert said.err.isprintable() or said.err.count("\n") == 1
     assert "\x1b" not in said.err
+
+
+@pytest.mark.parametrize("command", ["acl", "doctor", "bench"])
+def test_help_is_quick_and_has_examples(command: str) -> None:
+    program = (
+        "import sys; from state_signals.cli.app import run; run(sys.argv[1:]);"
+        "print([name for name in ('redis', 'asyncio', 'msgspec', 'rich') if name in sys.modules], file=sys.stderr)"
+    )
+    done = finished(program, command, "--help")
+    assert done.stderr == "[]\n"
+    assert done.stdout.count(f"\n    state-signals {command}") == 3
+    assert "Exit codes: 0" in done.stdout

@@ -1,7 +1,8 @@
 """What each role has to be allowed on a server: as ACL rules, and as attempts that show whether it is. Pure.
 
-Derived from what is sent: `transport/commands.py` (requests), `transport/lines*.py` and redis-py (connections). A test
-runs everything as users that may do just this, and checks that the server has refused nothing.
+Derived from what is sent: by `transport/commands.py` (requests), `transport/lines*.py` and redis-py (connections), and
+by commands that look at the server themselves (`cli/lookup.py`, `cli/vigil.py`, `runs/reader.py`). A test runs
+everything as users that may do just this, and checks that the server has refused nothing, and that all of it is used.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _exporter(keys: Keys, name: str) -> tuple[Grant, ...]:
         Grant(("subscribe",), channels=(keys.responses,)),
         # In one: what goes to keys of several kinds at a time (DEL) has to be allowed by one rule.
         Grant((*_ON_STREAMS, *_ON_HASHES, *_ON_TEXTS, "del", "pexpire"), own, "RW"),
-        Grant(("zadd", "zrem", "zremrangebyscore", "pexpire"), (keys.exporters,), "W"),
+        Grant(("zadd", "zrem", "zremrangebyscore", "pexpire", "zrevrange"), (keys.exporters,), "RW"),
         Grant(("zmscore",), (keys.presence,), "R"),
     )
 
@@ -128,9 +129,10 @@ def _responder(keys: Keys, name: str) -> tuple[Grant, ...]:
         Grant((*_CONNECTION, "subscribe"), channels=(keys.signals, keys.redeliveries(name))),
         Grant(("publish",), channels=(keys.responses,)),
         Grant(("xrange", "xrevrange"), (keys.journal(name),), "R"),
-        Grant(("hgetall",), (keys.record(name),), "R"),
+        Grant(("hgetall", "hget"), (keys.record(name),), "R"),
+        Grant(("get",), (keys.owner(name),), "R"),
         Grant(("xadd",), (keys.reply(name),), "W"),
-        Grant(("zrevrangebyscore",), (keys.exporters,), "R"),
+        Grant(("zrevrangebyscore", "zscore"), (keys.exporters,), "R"),
         Grant(("zadd", "zrem", "zremrangebyscore", "pexpire"), (keys.presence,), "W"),
     )
 
@@ -142,12 +144,10 @@ def _observer(keys: Keys, name: str) -> tuple[Grant, ...]:
             (*_CONNECTION, "scan", "subscribe"),
             channels=(keys.signals, keys.responses, keys.redeliveries(name)),
         ),
-        Grant(("xrange", "xrevrange", "xread", "xlen"), own[:3], "R"),
+        Grant(("xrange", "xrevrange", "xread"), own[:3], "R"),
         Grant(("hgetall",), own[3:5], "R"),
         Grant(("get",), own[5:6], "R"),
-        Grant(
-            ("zrange", "zrangebyscore", "zrevrangebyscore", "zmscore", "zcard"), (keys.exporters, keys.presence), "R"
-        ),
+        Grant(("zrevrangebyscore", "zmscore"), (keys.exporters, keys.presence), "R"),
     )
 
 
@@ -199,9 +199,9 @@ _WORDS: dict[str, Callable[[str], tuple[str, ...]]] = {
     "xrange": lambda key: ("XRANGE", key, "-", "+"),
     "xrevrange": lambda key: ("XREVRANGE", key, "+", "-"),
     "xread": lambda key: ("XREAD", "STREAMS", key, "0"),
-    "xlen": lambda key: ("XLEN", key),
     "hset": lambda key: ("HSET", key, "f", ""),
     "hdel": lambda key: ("HDEL", key, "f"),
+    "hget": lambda key: ("HGET", key, "f"),
     "hgetall": lambda key: ("HGETALL", key),
     "set": lambda key: ("SET", key, "", "NX", "PX", "1"),
     "get": lambda key: ("GET", key),
@@ -211,10 +211,9 @@ _WORDS: dict[str, Callable[[str], tuple[str, ...]]] = {
     "zadd": lambda key: ("ZADD", key, "0", "f"),
     "zrem": lambda key: ("ZREM", key, "f"),
     "zremrangebyscore": lambda key: ("ZREMRANGEBYSCORE", key, "0", "0"),
+    "zscore": lambda key: ("ZSCORE", key, "f"),
     "zmscore": lambda key: ("ZMSCORE", key, "f"),
-    "zcard": lambda key: ("ZCARD", key),
-    "zrange": lambda key: ("ZRANGE", key, "0", "0"),
-    "zrangebyscore": lambda key: ("ZRANGEBYSCORE", key, "0", "0"),
+    "zrevrange": lambda key: ("ZREVRANGE", key, "0", "0"),
     "zrevrangebyscore": lambda key: ("ZREVRANGEBYSCORE", key, "0", "0"),
 }
 """The commands that can be tried; `MULTI` and `EXEC` are by trying, the others are needed here and there only."""
