@@ -12,6 +12,7 @@ import re
 import struct
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,10 +20,11 @@ import pytest
 
 from state_signals.cli.output import escaped
 from state_signals.timeline import html, table, trace
+from state_signals.timeline.look import LOOKS
 from state_signals.timeline.picture.page import render
 from state_signals.timeline.picture.pen import Free, Room, fitted, width
 from state_signals.timeline.text import lines_of
-from state_signals.timeline.view import Selection, View, view_of
+from state_signals.timeline.view import Selection, Status, View, view_of
 from tests.timeline import runs
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -357,3 +359,19 @@ def test_a_part_of_a_run_is_drawn_as_such() -> None:
     texts = texts_of(render(view, "svg"))
     assert "iteration-stop 1" in texts
     assert "iteration-stop 0" not in texts
+
+
+# What is written about it
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "timeline.md").read_text(encoding="utf-8")
+
+
+def test_the_columns_of_the_table_are_written_down() -> None:
+    columns = next(part for part in PAGE.split("\n\n") if part.startswith("`publisher_id`, "))
+    assert tuple(re.findall(r"`(\w+)`", columns)) == table.COLUMNS
+
+
+def test_the_statuses_and_their_signs_are_written_down() -> None:
+    assert re.findall(r"^\| `(\w+)` \| (\S) \|", PAGE, re.MULTILINE) == [
+        (str(status), LOOKS[status].sign) for status in Status
+    ]
