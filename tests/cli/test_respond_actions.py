@@ -82,9 +82,9 @@ async def test_a_command_that_ignores_sigterm_is_killed() -> None:
     assert await answer(command, timeout=0.1, shell=shell) == Answer(0, "timed out after 0.1 s")
 
 
-async def test_a_command_that_is_halted_is_ended(tmp_path: Path) -> None:
-    assert await answer(f"echo $$ > {tmp_path}/pid; kill -STOP $$", timeout=0.2) == Answer(0, "timed out after 0.2 s")
-    assert_gone(int((tmp_path / "pid").read_text()))
+async def test_a_command_that_is_halted_is_ended() -> None:
+    ending = await Action(SHELL, "kill -STOP $$", signal_of(), 0.2).run()
+    assert (ending.by, ending.was_killed) == ("limit", False)
 
 
 async def test_what_it_leaves_running_is_ended_if_nothing_may_be_left(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from state_signals.cli.tee import Sink
 from state_signals.cli.vigil import Absences
 from state_signals.messages import Envelope
 from tests.cli.conftest import signal_of
+from tests.cli.test_respond import assert_gone
 from tests.conftest import wait_until
 
 
@@ -42,6 +43,14 @@ async def test_one_that_ends_at_once_has_not_started(monkeypatch: pytest.MonkeyP
     # The same signal again: it is not run again.
     assert await found.start(begins()) == [Answer(0, at_once)]
     assert await found.stop(ENDS) == [Answer(0, at_once)]
+
+
+async def test_one_that_ends_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(collectors, "_SETTLED", 20.0)
+    found = collecting(f"sleep 60 & echo $! > {tmp_path}/pid; exit 3")
+    (answer,) = await found.start(begins())
+    assert answer.ras == 0
+    assert_gone(int((tmp_path / "pid").read_text()))
 
 
 async def test_the_same_start_again_starts_nothing(tmp_path: Path) -> None:
