@@ -16,7 +16,7 @@ import redis
 from state_signals import SignalExporter
 from state_signals.cli import app
 from state_signals.cli.lookup import Found, RunSettings, Stage, close_to, owner_name
-from tests.cli.conftest import STATE_SIGNALS, Program, Recorder, Respond, Start
+from tests.cli.conftest import STATE_SIGNALS, Program, Recorder, Respond, Start, kill
 from tests.conftest import wait_until
 
 ALL = ["initialization", "benchmark-start", "benchmark-stop", "shutdown"]
@@ -266,14 +266,59 @@ def test_a_publish_that_is_ended_leaves_the_run_to_the_next(
     program.send(number)
     assert program.wait() == (130 if number == signal.SIGINT else -signal.SIGKILL)
     if number == signal.SIGINT:
-        assert program.err.splitlines()[-1] == (
-            f"state-signals: interrupted; nobody waits for the answers any more; {name} goes on"
-        )
+        assert program.err.splitlines()[-1] == f"state-signals: interrupted; {name} is left to the next step"
     following = start("publish", name, "benchmark-stop", "--timeout", "10")
     assert following.wait() == 0
     assert "in use" not in following.err
     assert start("shutdown", name).wait() == 0
     assert recorder.events() == ALL
+
+
+def claimed_elsewhere(url: str, name: str) -> None:
+    """Have an exporter claimed, for a while, by a process of which nobody here knows whether it lives."""
+    with redis.Redis.from_url(url) as client:
+        owner = {"id": "x", "host": "far", "place": "elsewhere", "pid": 7, "start": "1"}
+        client.set(f"state-signals:{{{name}}}:owner", json.dumps(owner), px=1500)
+
+
+@pytest.mark.parametrize("command", [["publish", "me", "benchmark-start"], ["shutdown", "me"], ["abort", "me"]])
+def test_a_process_on_another_host_is_waited_for(start: Start, redis_url: str, command: list[str]) -> None:
+    begin(start, "--wait", "0", "--id", "me")
+    claimed_elsewhere(redis_url, "me")
+    program = start(*command)
+    assert program.wait() == 0
+    assert ("me is in use by process 7 on far; waiting for our turn" in program.err) == (command[0] != "abort")
+
+
+@pytest.mark.parametrize("command", [["publish", "me", "benchmark-start"], ["shutdown", "me"], ["abort", "me"]])
+def test_a_process_on_another_host_that_stays_is_told_of(start: Start, redis_url: str, command: list[str]) -> None:
+    begin(start, "--wait", "0", "--id", "me")
+    claimed_elsewhere(redis_url, "me")
+    with redis.Redis.from_url(redis_url) as client:
+        client.persist("state-signals:{me}:owner")
+        program = start(*command, "--timeout", "0.1")
+        assert program.wait() == 3
+        assert "process 7 on far" in program.err
+        # Whoever asks leaves what is another one's alone.
+        assert client.exists("state-signals:{me}:owner", "state-signals:{me}:record") == 2
+
+
+def test_a_responder_that_dies_between_two_steps_is_lost(start: Start) -> None:
+    respond = start("respond", "--id", "mortal")
+    name = begin(start, "--expect", "mortal", "--presence", "1")
+    kill(respond)
+    program = start("publish", name, "benchmark-start", "--timeout", "-1")
+    assert program.wait() == 3
+    assert "state-signals:   mortal  lost\n" in program.err
+
+
+def test_what_cannot_be_sent_leaves_the_run_as_it_was(start: Start, recorder: Recorder) -> None:
+    name = begin(start, "--wait", "0")
+    program = start("publish", name, "benchmark-start", "--metadata", '{"_state_signals": 1}')
+    assert program.wait() == 2
+    assert "the metadata key '_state_signals' is reserved" in program.err
+    assert start("publish", name, "benchmark-start").wait() == 0
+    assert recorder.events() == ["initialization", "benchmark-start"]
 
 
 def test_what_init_was_told_holds_for_the_steps_that_follow(start: Start, responder: Respond, redis_url: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -177,6 +176,8 @@ def close_to(publisher_id: str, live: Iterable[str]) -> list[str]:
 
     Their ids are names with a uuid behind, so that whoever gives the name, or a piece of the id, is understood, too.
     """
+    import difflib  # noqa: PLC0415 - only for those who need it
+
     names = list(live)
     pieces = [name for name in names if publisher_id and (name.startswith(publisher_id) or publisher_id in name)]
     return list(dict.fromkeys([*pieces, *difflib.get_close_matches(publisher_id, names, _SUGGESTED)]))[:_SUGGESTED]

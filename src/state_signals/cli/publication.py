@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,13 +65,15 @@ def announce(announcement: Announcement, server: Server, *, as_json: bool) -> in
         async with resumed(transport, server, found, announcement.timeout) as exporter:
             return await _publish(exporter, announcement, needs_nobody=found.settings.wait == 0, as_json=as_json)
 
-    return perform_step(step, server, interrupted=f"interrupted; nobody waits for the answers any more; {name} goes on")
+    return perform_step(step, server, interrupted=f"interrupted; {name} is left to the next step")
 
 
 def _check_event(found: Found, event: str) -> None:
     """Refuse an event that was not named when the run began, before we wait for our turn."""
     events = found.record.events if found.record is not None and found.record.events is not None else []
     if event not in events:
+        import difflib  # noqa: PLC0415 - only for those who need it
+
         close = difflib.get_close_matches(event, events, n=1)
         raise StepFailed(
             f"{event} is not one of the events of {found.publisher_id}, which are: {', '.join(events)}"

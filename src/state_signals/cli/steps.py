@@ -143,28 +143,32 @@ async def left_behind(exporter: SignalExporter) -> None:
 
 
 async def _resume(transport: AsyncTransport, server: Server, found: Found, timeout: float | None) -> SignalExporter:
-    began = time.monotonic()
-    deadline = float("inf") if timeout is None else began + timeout
+    deadline = float("inf") if timeout is None else time.monotonic() + timeout
     is_told = False
     while True:
         await check_open(transport, server, found)
-        if found.owner is None or fate(found.owner) is not True:
-            try:
-                async with asyncio.timeout(None if timeout is None else max(deadline - time.monotonic(), _LEAST)):
-                    return await _resume_once(server, found)
-            except (PublisherIdInUse, UnknownExporter):
-                # Another one was faster: to take it over, or to end it.
-                found = await look(transport, found.publisher_id)
-                continue
-            except TimeoutError:
-                raise _is_in_use(found, timeout) from None
-        if time.monotonic() >= deadline:
-            raise _is_in_use(found, timeout)
-        if not is_told:
+        # None: it is out of sight, on another host; it has the exporter until it leaves it, or its claim expires.
+        its_fate = False if found.owner is None else fate(found.owner)
+        if its_fate is not False and not is_told:
             is_told = True
             until = "" if timeout is None else f", {timeout:g} s at the most"
             output.note(f"{found.publisher_id} is in use by {owner_name(found.owner)}; waiting for our turn{until}")
-        await asyncio.sleep(_LOOK_EVERY)
+        if its_fate is not True:
+            least = _LEAST if its_fate is False else 0.0
+            try:
+                async with asyncio.timeout(None if timeout is None else max(deadline - time.monotonic(), least)):
+                    return await _resume_once(server, found)
+            except (PublisherIdInUse, UnknownExporter):
+                # Another one was faster, to take it over or to end it, or lives: there may be time to ask again.
+                await check_open(transport, server, await look(transport, found.publisher_id))
+                if time.monotonic() >= deadline:
+                    raise _is_in_use(found, timeout) from None
+            except TimeoutError:
+                raise _is_in_use(found, timeout) from None
+        elif time.monotonic() >= deadline:
+            raise _is_in_use(found, timeout)
+        else:
+            await asyncio.sleep(_LOOK_EVERY)
         found = await look(transport, found.publisher_id)
 
 
