@@ -232,6 +232,17 @@ def test_an_answer_after_the_time_without_a_verdict_is_late() -> None:
     assert run.state is RunState.CRASHED
 
 
+def test_when_a_round_is_overdue() -> None:
+    told = Teller()
+    told.initialize("a")
+    for wait in (2.0, math.inf, None):
+        told.signal("start", wait=wait)
+    in_time, for_ever, not_awaited = only(told.log()).rounds
+    assert [in_time.is_overdue(1000.0 + passed) for passed in (1.0, 2.5, 4.0)] == [False, False, True]
+    assert not for_ever.is_overdue(1e10)
+    assert not not_awaited.is_overdue(1e10)
+
+
 def test_nobody_waits_where_nobody_was_asked() -> None:
     told = Teller()
     told.initialize("a", "b")

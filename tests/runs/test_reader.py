@@ -144,9 +144,6 @@ async def test_missing_lost_left_and_late(reader: RunReader, parties: Parties) -
     }
     action = run.rounds[0].actions["late"]
     assert (action.is_late, action.ras, action.message) == (True, 1, "sorry")
-    assert action.answered_at is not None
-    assert run.rounds[0].ended_at is not None
-    assert action.answered_at >= run.rounds[0].ended_at
     assert run.members["leaver"].left_at is not None
     check_order(run)
 

@@ -16,6 +16,10 @@ from state_signals.results import Outcome
 __all__ = ["Action", "Member", "Progress", "Round", "Run", "RunState"]
 
 
+_PATIENCE = 1.0
+"""Seconds by which clocks and deadlines may be off before a round counts as overdue."""
+
+
 class RunState(StrEnum):
     """Where a run is."""
 
@@ -106,6 +110,10 @@ class Round:
     def is_awaited(self) -> bool:
         """Whether the exporter waited for answers."""
         return self.wait is not None
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether its time is up: nobody is waited for any more, though that may not be written down yet."""
+        return self.wait is not None and now > self.published_at + self.wait + _PATIENCE
 
     def count(self, outcome: Outcome | None) -> int:
         """Return how many responders came to an outcome; None: are pending, or not known."""

@@ -10,7 +10,7 @@ from state_signals.cli.looking.words import OUTCOME_STYLES, SEVERITY, counted, d
 from state_signals.cli.watching import times
 from state_signals.messages import NO_TAG
 from state_signals.results import Outcome
-from state_signals.runs.model import Action, Round, Run, RunState
+from state_signals.runs.model import Action, Round, RunState
 from state_signals.runs.recent import Numbered
 
 __all__ = ["print_account"]
@@ -48,7 +48,7 @@ def print_account(each: Numbered) -> None:
     if not rounds:
         return
     output.print_line("")
-    print_table(_ROUNDS, [_round(each.run, this) for this in rounds])
+    print_table(_ROUNDS, [_round(each, this) for this in rounds])
     troubles = [cells for this in rounds for cells in _troubles(this)]
     if troubles:
         output.print_line("")
@@ -73,8 +73,8 @@ def _head(each: Numbered) -> Iterator[str]:
         yield "the server does not have all of its signals any more"
 
 
-def _round(run: Run, this: Round) -> Sequence[Cell]:
-    counts = {str(outcome): this.count(outcome) for outcome in SEVERITY} | _unknown(run, this)
+def _round(each: Numbered, this: Round) -> Sequence[Cell]:
+    counts = {str(outcome): this.count(outcome) for outcome in SEVERITY} | _unknown(each, this)
     found = worst(action.outcome for action in this.actions.values())
     style = OUTCOME_STYLES[found] if found is not None else ""
     said = counted(counts) or ("nobody" if this.is_awaited else "")
@@ -83,17 +83,18 @@ def _round(run: Run, this: Round) -> Sequence[Cell]:
         Cell(str(this.seq)),
         Cell(this.event, "bold"),
         Cell("" if this.sample_no == -1 else str(this.sample_no)),
-        Cell("" if this.tag in (run.tag, NO_TAG) else this.tag),
+        Cell("" if this.tag in (each.run.tag, NO_TAG) else this.tag),
         Cell(times.seconds(this.elapsed)),
         Cell(said if this.is_awaited else f"not awaited{f': {said}' if said else ''}", style),
         Cell(_slowest(this)),
     ]
 
 
-def _unknown(run: Run, this: Round) -> dict[str, int]:
+def _unknown(each: Numbered, this: Round) -> dict[str, int]:
     """Return how many came to no outcome, in the word for it."""
     number = sum(action.outcome is None and not action.is_late for action in this.actions.values())
-    is_open = this is run.open_round and run.state in (RunState.LIVE, RunState.DETACHED)
+    is_open = this is each.run.open_round and each.run.state in (RunState.LIVE, RunState.DETACHED)
+    is_open = is_open and not this.is_overdue(each.now)
     return {"pending" if is_open else "without an outcome": number}
 
 

@@ -13,7 +13,7 @@ from state_signals.cli.looking.words import STATE_STYLES, counted, tag_of
 from state_signals.cli.options import Server
 from state_signals.cli.watching import times
 from state_signals.messages import INITIALIZATION, SHUTDOWN
-from state_signals.runs.model import Member, RunState
+from state_signals.runs.model import Member, Round, RunState
 from state_signals.runs.objects import member_object, round_object
 from state_signals.runs.reader import Exporter, RunReader
 from state_signals.transport.base import AsyncTransport
@@ -100,7 +100,7 @@ def exporter_object(exporter: Exporter) -> dict[str, Any]:
     now, run, record = exporter.vitals.now, exporter.run, exporter.record
     began, last = _began(exporter), _last(exporter)
     roster = _roster(exporter)
-    open_round = None if run is None else run.open_round
+    open_round = _open_round(exporter)
     return {
         "publisher_id": exporter.publisher_id,
         "process_name": run.process_name if run else record.process_name if record else None,
@@ -123,7 +123,7 @@ def exporter_object(exporter: Exporter) -> dict[str, Any]:
         "roster": {
             name: {"state": str(vital(member, now)), **member_object(member)} for name, member in roster.items()
         },
-        "open_round": None if open_round is None else {**round_object(open_round), "pending": _pending(exporter)},
+        "open_round": None if open_round is None else {**round_object(open_round), "pending": _pending(open_round)},
     }
 
 
@@ -136,7 +136,7 @@ def _row(exporter: Exporter) -> list[Cell]:
     if last is not None:
         event = last["event"] + (f" {last['sample_no']}" if last["sample_no"] != -1 else "")
     waiting = ""
-    if facts["open_round"] is not None and exporter.state in (RunState.LIVE, RunState.DETACHED):
+    if facts["open_round"] is not None:
         waiting = f"{len(facts['open_round']['pending'])} pending"
     return [
         Cell(exporter.publisher_id),
@@ -191,10 +191,15 @@ def _counts(roster: dict[str, Member], now: float) -> dict[str, int]:
     return {str(kind): states.count(kind) for kind in Vital}
 
 
-def _pending(exporter: Exporter) -> Sequence[str]:
+def _open_round(exporter: Exporter) -> Round | None:
+    """Return the round that the exporter waits for; None: it waits for nobody."""
     this = None if exporter.run is None else exporter.run.open_round
-    if this is None:
-        return []
+    if this is None or exporter.state not in (RunState.LIVE, RunState.DETACHED):
+        return None
+    return None if this.is_overdue(exporter.vitals.now) else this
+
+
+def _pending(this: Round) -> Sequence[str]:
     return sorted(name for name, action in this.actions.items() if action.outcome is None and not action.is_late)
 
 
