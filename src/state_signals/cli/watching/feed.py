@@ -20,7 +20,7 @@ from state_signals.cli.watching.view import Key, Listed
 from state_signals.codec import WireResponse, decode_response, decode_signal
 from state_signals.exceptions import MalformedMessage, ServerUnreachable
 from state_signals.outages import Backoff
-from state_signals.runs.model import RunState
+from state_signals.runs.model import Round, RunState
 from state_signals.runs.reader import RunReader
 from state_signals.transport.base import AsyncInbox
 from state_signals.transport.connect import async_transport
@@ -38,6 +38,9 @@ _LOOK_EVERY = 1.0
 
 _OTHERS_EVERY = 3
 """Looks after which the other runs that go on are looked at, too."""
+
+_REST = 10
+"""How many times as long as a look takes the next one is waited for: tens of thousands are looked at less often."""
 
 _LOST = "connection lost, trying again"
 
@@ -78,9 +81,7 @@ class Feed:
     def runs(self) -> list[Listed]:
         """All runs, in no order."""
         found = [
-            Listed((name, number), run)
-            for name, tail in self._tails.items()
-            for number, run in enumerate(tail.log.runs)
+            Listed((name, number), run) for name, tail in self._tails.items() for number, run in enumerate(tail.runs)
         ]
         return found + [Listed((run.publisher_id, -1), run) for run in self._version_1.runs]
 
@@ -184,22 +185,29 @@ class Feed:
         name = signal.publisher_id
         tail = self._tails.get(name)
         if tail is None:
-            if len(self._tails) >= _MOST_EXPORTERS:
-                return
+            self._make_room()
             tail = self._tails[name] = Tail(self._transport, name)
-        tail.log.signal(data)
+        tail.signal(data)
         # What has become of the signal before it was written down in the same step.
         self._wake(name)
+
+    def _make_room(self) -> None:
+        """Forget an exporter, if there are too many: one whose run is over, if there is such."""
+        if len(self._tails) < _MOST_EXPORTERS:
+            return
+        wanted = self._wanted[0] if self._wanted is not None else None
+        names = [name for name in self._tails if name != wanted]
+        del self._tails[next((name for name in names if not _goes_on(self._tails[name])), names[0])]
 
     def _take_response(self, response: WireResponse) -> None:
         tail = self._tails.get(response.publisher_id)
         if tail is None:
             self._version_1.response(self.now, response)
-        elif response.signal_id is None and tail.log.runs:
+        elif response.signal_id is None and tail.runs:
             # It counts for the newest open round of its event.
-            rounds = tail.log.runs[-1].rounds
+            rounds = tail.runs[-1].rounds
             this = next((each for each in reversed(rounds) if each.event == response.event), None)
-            if this is None or this.ended_at is not None or response.responder_id in _answered(this.actions):
+            if this is None or self.now > this.published_at + (this.wait or 0.0) or _has_answered(this, response):
                 return
             facts = {
                 "responder_id": response.responder_id,
@@ -210,7 +218,7 @@ class Feed:
                 "signal_id": this.signal_id,
             }
             known = {name: value for name, value in facts.items() if value is not None}
-            tail.log.response(self.now, json.dumps(known).encode())
+            tail.response(self.now, json.dumps(known).encode())
         self._changed()
 
     def _wake(self, name: str) -> None:
@@ -225,7 +233,7 @@ class Feed:
             while self._dirty:
                 tail = self._tails.get(self._dirty.pop())
                 if tail is not None:
-                    if not _is_live(tail):
+                    if not _showed_life(tail):
                         await self._look(tail)
                     await tail.read()
                     self._changed()
@@ -259,45 +267,47 @@ class Feed:
             while True:
                 # What comes here lacks its time: it is read again, with what else is new.
                 await inbox.receive()
-                self._wake(tail.log.publisher_id)
+                self._wake(tail.publisher_id)
         finally:
             await inbox.close()
 
     async def _look_on(self) -> None:
         """Look at proofs of life, and for what was not announced to us."""
-        count = 0
+        count, took = 0, 0.0
         while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            count += 1
+            await asyncio.sleep(max(_LOOK_EVERY, took * _REST))
+            count, began = count + 1, time.monotonic()
             chosen = self._wanted[0] if self._wanted is not None else None
             for name, tail in list(self._tails.items()):
                 # Whoever has crashed and comes back says so by a signal.
-                if name == chosen or (count % _OTHERS_EVERY == 0 and _is_live(tail)):
+                if name == chosen or (count % _OTHERS_EVERY == 0 and _showed_life(tail)):
                     await self._look(tail)
                     await tail.read()
+            took = time.monotonic() - began
 
     async def _look(self, tail: Tail) -> None:
         if not _goes_on(tail):
             return
         asked = time.monotonic()
-        tail.log.vitals = vitals = await self.reader.vitals(tail.log.publisher_id)
+        tail.vitals = vitals = await self.reader.vitals(tail.publisher_id)
         self._ahead = vitals.now - (asked + time.monotonic()) / 2
 
 
-def _answered(actions: dict[str, Any]) -> set[str]:
-    return {name for name, action in actions.items() if action.ras is not None}
+def _has_answered(this: Round, response: WireResponse) -> bool:
+    action = this.actions.get(response.responder_id)
+    return action is not None and action.ras is not None
 
 
 def _goes_on(tail: Tail) -> bool:
     """Whether something may still happen in the newest run of an exporter."""
-    runs = tail.log.runs
+    runs = tail.runs
     return not runs or runs[-1].state not in (RunState.ENDED, RunState.ABORTED)
 
 
-def _is_live(tail: Tail) -> bool:
-    """Whether the newest run of an exporter was live, or left to others, when it was last looked at."""
-    vitals = tail.log.vitals
-    return vitals is not None and vitals.state is not RunState.CRASHED and _goes_on(tail)
+def _showed_life(tail: Tail) -> bool:
+    """Whether an exporter was live, or left to others, when it was last looked at."""
+    vitals = tail.vitals
+    return vitals is not None and vitals.state is not RunState.CRASHED
 
 
 async def _first_of(*works: Coroutine[Any, Any, None]) -> None:

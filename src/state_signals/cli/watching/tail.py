@@ -8,12 +8,14 @@ from typing import Any
 
 from state_signals.exceptions import ServerRefused
 from state_signals.runs.assembly import RunLog
+from state_signals.runs.model import Run
+from state_signals.runs.vitals import Vitals
 from state_signals.transport.base import AsyncTransport, Batch, Refusal
 from state_signals.transport.commands import RESPONSE, SIGNAL, VERDICT
 
 __all__ = ["Tail"]
 
-_GLANCE = 100
+_GLANCE = 20
 """Signals and verdicts that are read of a run that nobody looks at."""
 
 _SIGNALS = 2_000
@@ -38,19 +40,50 @@ class Tail:
         publisher_id: whose.
 
     Attributes:
-        log: what it comes to.
+        publisher_id: whose.
+        responses: the key of its responses.
         is_open: whether responses are read, too: that is left out for runs that nobody looks at.
     """
 
     def __init__(self, transport: AsyncTransport, publisher_id: str) -> None:
         keys = transport.keys
+        self.publisher_id = publisher_id
         self._transport = transport
         self._journal = keys.journal(publisher_id)
         self._rounds = keys.rounds(publisher_id)
         self.responses = keys.reply(publisher_id)
         self._positions = {self._journal: b"0-0", self._rounds: b"0-0", self.responses: b"0-0"}
-        self.log = RunLog(publisher_id, most_bytes=_MOST_BYTES)
+        self._log = RunLog(publisher_id, most_bytes=_MOST_BYTES)
+        # There may be a thousand others, of which nothing has changed.
+        self._runs: list[Run] | None = None
         self.is_open = False
+
+    @property
+    def runs(self) -> list[Run]:
+        """What was read, as runs, oldest first."""
+        if self._runs is None:
+            self._runs = self._log.runs
+        return self._runs
+
+    @property
+    def vitals(self) -> Vitals | None:
+        """How the exporter and its responders are; None: not known yet. Assignable."""
+        return self._log.vitals
+
+    @vitals.setter
+    def vitals(self, vitals: Vitals) -> None:
+        self._log.vitals = vitals
+        self._runs = None
+
+    def signal(self, data: bytes) -> None:
+        """Take a signal that was heard."""
+        self._log.signal(data)
+        self._runs = None
+
+    def response(self, at: float, data: bytes) -> None:
+        """Take a response that was heard at some time."""
+        self._log.response(at, data)
+        self._runs = None
 
     @property
     def position(self) -> bytes:
@@ -115,11 +148,12 @@ class Tail:
             for place in range(0, len(fields or ()) - 1, 2):
                 name, data = fields[place], fields[place + 1]
                 if key == self._journal and name == SIGNAL:
-                    self.log.signal(data)
+                    self.signal(data)
                 elif key == self.responses and name == RESPONSE:
-                    self.log.response(_moment(number), data)
+                    self.response(_moment(number), data)
                 elif key == self._rounds and name == VERDICT:
-                    self.log.verdict(_moment(number), data)
+                    self._log.verdict(_moment(number), data)
+                    self._runs = None
 
     async def _ask(self, *commands: tuple[str | bytes | int | float, ...]) -> list[list[_Entry]]:
         replies = await self._transport.execute(Batch(self._journal, commands))

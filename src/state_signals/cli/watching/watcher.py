@@ -7,6 +7,7 @@ import logging
 import shutil
 import signal
 import sys
+import time
 from contextlib import suppress
 
 from state_signals.cli import output
@@ -26,6 +27,9 @@ __all__ = ["watch_live", "watch_once"]
 
 _SHORTEST_FRAME = 0.1
 """Seconds between two drawings of what has happened; keys are reacted to at once."""
+
+_REST = 5
+"""How many times as long as a drawing takes the next one is waited for."""
 
 _LONGEST_FRAME = 1.0
 """Seconds after which ages are drawn anew though nothing has happened."""
@@ -132,8 +136,10 @@ class _Watcher:
 
     async def _draw_on(self) -> None:
         while True:
+            began = time.monotonic()
             self._draw()
-            await asyncio.sleep(_SHORTEST_FRAME)
+            # Of tens of thousands of responders, drawing must leave time for reading keys.
+            await asyncio.sleep(max(_SHORTEST_FRAME, _REST * (time.monotonic() - began)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LONGEST_FRAME - _SHORTEST_FRAME):
                     await self._changed.wait()
