@@ -13,7 +13,7 @@ import redis
 
 from state_signals import RunAborted, Signal, SignalExporter, SignalResponder
 from state_signals.server import EmbeddedServer
-from tests.cli.conftest import Recorder, Respond, Start
+from tests.cli.conftest import Program, Recorder, Respond, Start
 from tests.conftest import wait_until
 
 EVENTS = ("--events", "benchmark-start,benchmark-stop")
@@ -60,6 +60,13 @@ def begin(start: Start, *more: str) -> str:
     return program.out.strip()
 
 
+def waiting(start: Start, recorder: Recorder, name: str) -> Program:
+    """Start a publish that waits for an answer that does not come."""
+    program = start("publish", name, "benchmark-start", "--timeout", "-1")
+    recorder.hears("benchmark-start")
+    return program
+
+
 def abort(start: Start, name: str, *more: str) -> str:
     """Abort a run, and return what is said about it."""
     program = start("abort", name, "--reason", WHY, *more)
@@ -91,8 +98,7 @@ def test_a_run_between_two_steps_is_aborted_from_here(start: Start, listener: Li
 
 def test_a_publish_that_waits_is_told(start: Start, recorder: Recorder, listener: Listener) -> None:
     name = begin(start)
-    waits = start("publish", name, "benchmark-start", "--timeout", "-1")
-    recorder.hears("benchmark-start")
+    waits = waiting(start, recorder, name)
     queued = start("publish", name, "benchmark-stop", "--timeout", "-1")
     queued.says("waiting for our turn")
     abort(start, name)
@@ -138,8 +144,7 @@ def test_a_program_is_told(start: Start, recorder: Recorder, listener: Listener,
 
 def test_a_run_whose_process_is_dead_is_aborted_from_here(start: Start, recorder: Recorder, listener: Listener) -> None:
     name = begin(start)
-    waits = start("publish", name, "benchmark-start")
-    recorder.hears("benchmark-start")
+    waits = waiting(start, recorder, name)
     waits.send(signal.SIGKILL)
     waits.process.wait()
     abort(start, name)
@@ -150,8 +155,7 @@ def test_one_that_dies_after_it_was_asked_is_aborted_from_here(
     start: Start, recorder: Recorder, listener: Listener, redis_url: str
 ) -> None:
     name = begin(start)
-    waits = start("publish", name, "benchmark-start")
-    recorder.hears("benchmark-start")
+    waits = waiting(start, recorder, name)
     waits.send(signal.SIGSTOP)
     program = start("abort", name, "--reason", WHY, "--timeout", "-1")
     asked(redis_url, name)
@@ -165,8 +169,7 @@ def test_one_that_does_not_react_is_told_of(
     start: Start, recorder: Recorder, listener: Listener, redis_url: str
 ) -> None:
     name = begin(start)
-    waits = start("publish", name, "benchmark-start", "--timeout", "-1")
-    recorder.hears("benchmark-start")
+    waits = waiting(start, recorder, name)
     waits.send(signal.SIGSTOP)
     try:
         program = start("abort", name, "--timeout", "0.5")
@@ -233,8 +236,7 @@ def test_connections_that_are_cut_meanwhile_are_made_again(
     start: Start, recorder: Recorder, listener: Listener, redis_url: str
 ) -> None:
     name = begin(start)
-    waits = start("publish", name, "benchmark-start", "--timeout", "-1")
-    recorder.hears("benchmark-start")
+    waits = waiting(start, recorder, name)
     waits.send(signal.SIGSTOP)
     program = start("abort", name, "--reason", WHY, "--timeout", "-1")
     asked(redis_url, name)
@@ -273,8 +275,7 @@ def test_an_abort_that_is_interrupted(
     start: Start, recorder: Recorder, listener: Listener, redis_url: str, number: signal.Signals
 ) -> None:
     name = begin(start)
-    waits = start("publish", name, "benchmark-start", "--timeout", "-1")
-    recorder.hears("benchmark-start")
+    waits = waiting(start, recorder, name)
     waits.send(signal.SIGSTOP)
     try:
         program = start("abort", name, "--timeout", "-1")
