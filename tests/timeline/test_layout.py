@@ -196,3 +196,10 @@ def test_lists_of_names_are_short() -> None:
 def test_moments_that_no_calendar_holds_are_numbers() -> None:
     assert wall_time(0) == "1970-01-01 00:00:00 UTC"
     assert wall_time(1e18) == "1e+18 s since 1970"
+
+
+def test_who_is_waited_for_now_is_told() -> None:
+    done = [action("a", BEGAN + 1, 0.1), action("b", BEGAN + 1, None, outcome=None)]
+    run = run_of([round_of(1, "go", BEGAN + 1, done, ended_at=None)], ["a", "b"], ended_at=None, last_seen=BEGAN + 6)
+    notes, _ = notes_of(view_of(run, escaped))
+    assert [note.text for note in notes] == ["b: has not answered go for 5.00 s"]

@@ -144,3 +144,8 @@ def test_counts_are_of_all_actions_the_worst_first() -> None:
 def test_a_round_without_actions_is_a_round() -> None:
     empty = Round(signal_id="1", seq=1, event="go", published_at=BEGAN + 1, wait=5.0, ended_at=BEGAN + 1)
     assert view(run_of([empty], [])).rounds[0].actions == ()
+
+
+def test_who_leaves_keeps_nobody_waiting() -> None:
+    left, quick = action("a", BEGAN + 1, None, outcome=Outcome.LEFT), action("b", BEGAN + 1, 0.1)
+    assert one_round([left, quick], ended_at=BEGAN + 3).rounds[0].stragglers == ()

@@ -83,22 +83,26 @@ def _troubles(view: View) -> list[_Found]:
 
 def _stragglers(view: View) -> list[_Found]:
     """Who kept others waiting though it succeeded: one note a responder, about the worst time."""
-    costs: dict[str, list[tuple[float, int]]] = {}
+    costs: dict[str, list[tuple[float, ActionView]]] = {}
     for this in view.rounds:
         for action in this.actions:
             if action.responder_id in this.stragglers and not action.status.is_trouble:
-                costs.setdefault(action.responder_id, []).append((this.cost, this.number))
+                costs.setdefault(action.responder_id, []).append((this.cost, action))
     # A few thousandths of a second in a long run are nothing to write about.
     floor = max(0.1, view.duration / 1000)
     found: list[_Found] = []
     for name, rounds in costs.items():
-        most, number = max(rounds)
+        most, action = max(rounds, key=lambda item: item[0])
         total = sum(value for value, _ in rounds)
         if total >= floor:
-            times = "" if len(rounds) == 1 else f" ({len(rounds)} rounds, {seconds(total)} in all)"
-            what = f"slowest by far, {view.rounds[number].name} took {seconds(most)} longer for it{times}"
-            place = frozenset({(name, number)})
-            found.append(((len(Status), -total), (number, name), f"{listed([name])}: {what}", place))
+            this = view.rounds[action.round]
+            what = f"slowest by far, {this.name} took {seconds(most)} longer for it"
+            if action.status is Status.PENDING:
+                what = f"has not answered {this.name} for {seconds(action.end - this.published)}"
+            elif len(rounds) > 1:
+                what += f" ({len(rounds)} rounds, {seconds(total)} in all)"
+            place = frozenset({(name, this.number)})
+            found.append(((len(Status), -total), (this.number, name), f"{listed([name])}: {what}", place))
     return found
 
 

@@ -361,7 +361,8 @@ def _status(action: Action, *, is_open: bool) -> Status:
 
 def _stragglers(actions: Sequence[ActionView], published: float, until: float) -> tuple[tuple[str, ...], float]:
     """Return who kept a round open by far the longest, and for how long longer than everybody else."""
-    taking_part = [action for action in actions if action.status is not Status.UNKNOWN]
+    # Who leaves is waited for no more.
+    taking_part = [action for action in actions if action.status not in (Status.UNKNOWN, Status.LEFT)]
     answers = sorted(
         (action.response, action.responder_id)
         for action in taking_part

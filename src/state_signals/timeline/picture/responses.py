@@ -53,7 +53,7 @@ def draw(axes: Axes, view: View, inches: float, height: float) -> None:
     axes.vlines(places, least, most, color="#b0b0b0", linewidth=max(0.6, min(3.0, 200 / len(rounds))), zorder=2)
     axes.plot(places, half, linestyle="", marker="_", markersize=9, markeredgewidth=2, color="#0072b2", label="median")
     axes.plot(places, most, linestyle="", marker="^", markersize=5, color="#222222", label="slowest")
-    troubles = _troubles(axes, view)
+    troubles = _troubles(axes, view, inches)
     everything = [*least, *most, *troubles]
     if everything:
         # Half a decade of air, in which the names of stragglers find room.
@@ -64,14 +64,18 @@ def draw(axes: Axes, view: View, inches: float, height: float) -> None:
     _stragglers(axes, view, inches, height)
 
 
-def _troubles(axes: Axes, view: View) -> list[float]:
+def _troubles(axes: Axes, view: View, inches: float) -> list[float]:
     """Mark what went wrong, at the time of the answer or of the end of the wait. Return those times."""
-    found: dict[Status, list[tuple[int, float]]] = {}
+    found: dict[Status, list[tuple[float, float]]] = {}
+    apart = min(0.25, 0.1 / inches * len(view.rounds))
     for this in view.rounds:
+        kinds = sorted({action.status for action in this.actions if action.status.is_trouble})
         for action in this.actions:
             if action.status.is_trouble:
+                # What happened at the same time stands side by side.
+                place = this.number + (kinds.index(action.status) - (len(kinds) - 1) / 2) * apart
                 value = action.response if action.response is not None else action.end - this.published
-                found.setdefault(action.status, []).append((this.number, max(_LEAST, value)))
+                found.setdefault(action.status, []).append((place, max(_LEAST, value)))
     for status, points in found.items():
         axes.plot(
             [place for place, _ in points],
