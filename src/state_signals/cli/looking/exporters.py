@@ -9,7 +9,7 @@ from typing import Any
 
 from state_signals.cli import output
 from state_signals.cli.looking.tables import Cell, Column, print_table
-from state_signals.cli.looking.words import STATE_STYLES, counted, tag_of
+from state_signals.cli.looking.words import STATE_STYLES, counted, scope, tag_of
 from state_signals.cli.options import Server
 from state_signals.cli.watching import times
 from state_signals.messages import INITIALIZATION, SHUTDOWN
@@ -90,8 +90,7 @@ async def list_exporters(transport: AsyncTransport, server: Server, *, with_ende
     elif shown:
         print_table(_COLUMNS, [_row(each) for each in shown])
     if not shown:
-        where = "without a namespace" if server.namespace is None else f"in the namespace {server.namespace}"
-        output.note(_NOTHING.format(redacted(server.url), where))
+        output.note(_NOTHING.format(redacted(server.url), scope(server.namespace)))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from state_signals.cli.looking.words import scope
 from state_signals.cli.lookup import close_to
 from state_signals.cli.options import Server
 from state_signals.exceptions import InvalidArgument
@@ -42,14 +43,14 @@ async def resolved(reader: RunReader, given: str, server: Server) -> str:
             "give more of the one that you mean"
         )
     close = close_to(given, known)
-    where = "without a namespace" if server.namespace is None else f"in the namespace {server.namespace}"
     if close:
         hint = f"did you mean {' or '.join(close)}?"
     elif known:
         hint = "'state-signals history' lists those that are known"
     else:
         hint = "there is no other one either; check --url and --namespace"
-    raise InvalidArgument(f"no run of {given!r:.200} is known at {redacted(server.url)} {where}; {hint}")
+    where = f"{redacted(server.url)} {scope(server.namespace)}"
+    raise InvalidArgument(f"no run of {given!r:.200} is known at {where}; {hint}")
 
 
 def chosen(runs: Sequence[_Item], which: int) -> _Item:

@@ -9,6 +9,7 @@ from state_signals.cli.looking.account import print_account
 from state_signals.cli.looking.finding import chosen, resolved
 from state_signals.cli.looking.overview import print_overview
 from state_signals.cli.looking.spreadsheet import csv_lines
+from state_signals.cli.looking.words import scope
 from state_signals.cli.options import Server
 from state_signals.runs.objects import run_object
 from state_signals.runs.reader import RunReader
@@ -80,10 +81,10 @@ async def _found(reader: RunReader, server: Server, question: Question) -> list[
 
 
 def _say_nothing(server: Server, question: Question) -> None:
-    where = "without a namespace" if server.namespace is None else f"in the namespace {server.namespace}"
     asked = "" if question.tag is None else f"with the tag {question.tag!r:.80} "
     asked += "" if question.since is None else "from that time on "
+    where = f"{redacted(server.url)} ({scope(server.namespace)})"
     output.note(
-        f"no run {asked}is known at {redacted(server.url)} ({where}); servers remember runs for a day, unless their "
-        "exporters say otherwise, and none of exporters of version 1"
+        f"no run {asked}is known at {where}; servers remember runs for a day, unless their exporters say otherwise, and "
+        "none of exporters of version 1"
     )

@@ -16,6 +16,7 @@ __all__ = [
     "counted",
     "date_and_minute",
     "date_and_time",
+    "scope",
     "tag_of",
     "worst",
 ]
@@ -67,6 +68,11 @@ def _formatted(form: str, at: float) -> str:
     except (OverflowError, ValueError, OSError):
         # What comes from the network may lie beyond all calendars.
         return "----------"
+
+
+def scope(namespace: str | None) -> str:
+    """Return in words where on a server something is looked for."""
+    return "without a namespace" if namespace is None else f"in the namespace {namespace}"
 
 
 def tag_of(tag: str) -> str:
