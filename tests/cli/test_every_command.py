@@ -1,0 +1,121 @@
+"""What every command does with help, typing errors, servers that are not there, and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from state_signals.cli import app
+from tests.cli.conftest import Program
+from tests.conftest import wait_until
+
+NETWORKED: dict[str, list[str]] = {
+    "run": ["fio", "--", "true"],
+    "respond": ["--on", "start=true"],
+    "init": ["fio", "--events", "start"],
+    "publish": ["fio-1", "start"],
+    "shutdown": ["fio-1"],
+    "abort": ["fio-1"],
+    "listen": [],
+    "ps": [],
+    "history": [],
+    "timeline": ["fio-1"],
+    "watch": ["--once"],
+    "doctor": [],
+    "bench": [],
+}
+"""Those that need a server, and the arguments that they need besides."""
+
+NOBODY = ["--url", "redis://user:secret@127.0.0.1:1"]
+
+
+def options(command: str) -> list[str]:
+    """The long options of a command."""
+    found = app._main_command().get_command(None, command)
+    return [name for each in found.params for name in each.opts if name.startswith("--")]
+
+
+def called(command: str, extra: list[str]) -> list[str]:
+    """A call of a command with more options than it needs."""
+    needed = NETWORKED[command]
+    split = needed.index("--") if "--" in needed else len(needed)
+    return [command, *needed[:split], *extra, *needed[split:]]
+
+
+def test_all_that_need_a_server_are_looked_at() -> None:
+    assert set(app.COMMANDS) - set(NETWORKED) == {"demo", "server", "acl", "completion"}
+
+
+@pytest.mark.parametrize("command", app.COMMANDS)
+def test_help_explains_every_option_and_gives_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run([command, "--help"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    for option in options(command):
+        assert option in said.out
+    assert f"state-signals {command}" in said.out.split("Usage:")[1].split("\n", 1)[1], "there is no example"
+    found = app._main_command().get_command(None, command)
+    silent = [each.opts for each in found.params if each.opts[0].startswith("-") and not each.help]
+    assert not silent
+
+
+@pytest.mark.parametrize("command", app.COMMANDS)
+def test_an_option_with_a_typing_error_is_guessed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in options(command):
+        # Two letters that have changed places; those of a short word make another one.
+        typed = option[:3] + option[4] + option[3] + option[5:] if len(option) > 5 else option[:-1] + "xx"
+        if typed == option:
+            continue
+        assert app.run([command, typed]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.count("\n") == 1
+        assert typed in said.err
+        assert f"state-signals {command} --help" in said.err
+        if len(option) > 6:
+            assert option in said.err.replace(typed, ""), f"nobody guesses that {typed} is {option}"
+
+
+@pytest.mark.parametrize("command", NETWORKED)
+def test_a_server_that_is_not_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(called(command, [*NOBODY, "--connect-timeout", "0"])) == 4
+    said = capsys.readouterr()
+    told = said.err + said.out
+    assert "127.0.0.1:1" in told
+    assert "refused" in told
+    assert "secret" not in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("command", NETWORKED)
+def test_ctrl_c_while_the_server_is_not_there(command: str, start: Callable[..., Program]) -> None:
+    program = start(*called(command, [*NOBODY, "--connect-timeout", "-1"]))
+    wait_until(lambda: "refused" in program.err or "Trying on" in program.err, timeout=30.0)
+    program.send(signal.SIGINT)
+    assert program.wait() == 130
+    assert "Traceback" not in program.err
+
+
+@pytest.mark.parametrize("command", NETWORKED)
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--url", "http://127.0.0.1"], "http"),
+        (["--url", "redis://127.0.0.1:port"], "port"),
+        (["--namespace", "no spaces"], "namespace"),
+        (["--namespace", "\udcff"], "namespace"),
+        (["--connect-timeout", "-3"], "--connect-timeout"),
+        (["--connect-timeout", "soon"], "--connect-timeout"),
+    ],
+)
+def test_what_cannot_be_a_server_is_refused_at_once(
+    command: str, arguments: list[str], what: str, capsys: pytest.CaptureFixture[Any]
+) -> None:
+    assert app.run(called(command, arguments)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert what in said.err
+    assert "Traceback" not in said.err
