@@ -85,6 +85,6 @@ def _say_nothing(server: Server, question: Question) -> None:
     asked += "" if question.since is None else "from that time on "
     where = f"{redacted(server.url)} ({scope(server.namespace)})"
     output.note(
-        f"no run {asked}is known at {where}; servers remember runs for a day, unless their exporters say otherwise, and "
-        "none of exporters of version 1"
+        f"no run {asked}is known at {where}; servers remember runs for a day, unless their exporters say otherwise, "
+        "and none of exporters of version 1"
     )
