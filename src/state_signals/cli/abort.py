@@ -14,7 +14,7 @@ __all__ = ["EPILOG", "abort"]
 EPILOG = epilog(
     "state-signals abort $id --reason 'disk full on host-b'",
     "state-signals abort fio-0d0f7a3e-94a5-4b42-8d0e-5f1e3a6b7c11",
-    "state-signals init fio --events a,b --id nightly || state-signals abort nightly --reason stale",
+    "state-signals abort nightly --reason 'left over from yesterday' --timeout 60",
     more="Exit codes: 0 the run is over, also if it was before; 2 usage (also: there is no such exporter), 3 the "
     "exporter's process does not react, 4 no connection, 5 aborted, 130 Ctrl-C, 143 SIGTERM. Whatever waits for the "
     "run ends with 5.",

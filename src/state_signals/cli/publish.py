@@ -25,7 +25,7 @@ __all__ = ["EPILOG", "publish"]
 EPILOG = epilog(
     "state-signals publish $id benchmark-start --sample 0",
     "state-signals publish $id benchmark-start --timeout 30 --min-success 80% --wait-progress",
-    "state-signals publish $id benchmark-stop --json | jq '.responders[] | select(.outcome != \"succeeded\")'",
+    "state-signals publish $id benchmark-stop --json | jq '.responders | map_values(.outcome)'",
     more="Ctrl-C ends the wait for the answers, and not the run.\n\n"
     "Exit codes: 0 fine, 1 a responder failed, 2 usage (also: there is no such exporter, or it has shut down), "
     "3 a responder was missing or lost, nobody is subscribed, or another process has the exporter, 4 no connection, "
