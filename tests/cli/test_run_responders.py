@@ -9,6 +9,7 @@ import pytest
 
 from state_signals.cli import app
 from tests.cli.conftest import Program, Recorder, Respond, Start, kill
+from tests.cli.test_respond import assert_gone
 from tests.cli.test_run import ALL, NOBODY
 from tests.conftest import wait_until
 
@@ -69,6 +70,7 @@ def test_a_collector_that_dies_while_the_command_runs_is_told_by_the_exit_code(s
     assert program.wait() == 1
     assert program.out == "ran\n"
     assert "ended by itself, exit status 3: disk full" in program.err
+    assert collector.wait() == 0
 
 
 @pytest.mark.parametrize("is_killed", [True, False])
@@ -87,6 +89,25 @@ def test_a_responder_that_goes_while_the_command_runs_is_told_by_the_exit_code(
     assert program.out == "ran\n"
     who_left = "state-signals: error: benchmark-stop: not everybody is there any more who was asked for; missing: a\n"
     assert (who_left in program.err) == (not is_killed)
+
+
+def test_a_run_that_is_aborted_ends_its_command_and_its_collectors(
+    start: Start, recorder: Recorder, tmp_path: Path
+) -> None:
+    span = ("--while", SPAN, "echo $$ > pid; exec sleep 60")
+    collector = start("respond", "--id", "a", "--once", *span, "--on", 'shutdown=echo "because $SIGNAL_ABORTED"')
+    program = running(start, tmp_path)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), timeout=20)
+    recorder.events()
+    assert start("abort", recorder.signals[0]["publisher_id"], "--reason", "no \x1b[2Jpower").wait() == 0
+    assert program.wait() == 5
+    assert collector.wait() == 0
+    assert_gone(int((tmp_path / "pid").read_text()))
+    assert recorder.events() == ["initialization", "benchmark-start", "shutdown"]
+    assert program.out == ""
+    assert "state-signals: the run is aborted (no \\x1b[2Jpower); the command is ended\n" in program.err
+    assert "Traceback" not in program.err + collector.err
+    assert "because no \x1b[2Jpower\n" in collector.out
 
 
 def test_a_responder_that_hangs_is_missing_once_it_stalls(start: Start, responder: Respond) -> None:

@@ -115,7 +115,12 @@ class _Conductor:
         plan, server = self._plan, self._server
         # One attempt to connect at a time: connected() repeats them.
         self._exporter = SignalExporter(
-            plan.name, conn_timeout=1, url=server.url, namespace=server.namespace, presence_ttl=plan.presence
+            plan.name,
+            conn_timeout=1,
+            url=server.url,
+            namespace=server.namespace,
+            presence_ttl=plan.presence,
+            on_abort=self._end_command,
         )
         self._pass_on_messages()
         with self._interrupts:
@@ -140,6 +145,12 @@ class _Conductor:
         if self._signalling is ExitCode.ABORTED:
             return self._signalling
         return self._command or self._signalling
+
+    def _end_command(self, reason: str) -> None:
+        """End the command, for somebody has aborted the run; whatever is done with the exporter then says so, too."""
+        if self._child is not None:
+            output.note(f"the run is aborted ({output.shortened(reason, 200)}); the command is ended")
+            self._child.told(process_signals.SIGTERM)
 
     def _pass_on_messages(self) -> None:
         """Have the command get what is meant for it (`kill -USR1`), which would end us before the stop is announced."""

@@ -20,8 +20,8 @@ EPILOG = epilog(
     "state-signals run uperf --expect host-a --expect host-b --tag nightly -- ./bench.sh",
     "state-signals run train --wait 0 --start-event epoch-start --stop-event epoch-stop -- make train",
     more="The exit code is that of CMD (128 and the signal's number, if a signal ended CMD or state-signals), or else: "
-    "1 a responder failed, 2 usage, 3 a responder was missing or lost, 4 no connection, 126 CMD cannot be executed, "
-    "127 CMD was not found.",
+    "1 a responder failed, 2 usage, 3 a responder was missing or lost, 4 no connection, 5 aborted (whatever CMD ended "
+    "with), 126 CMD cannot be executed, 127 CMD was not found.",
 )
 
 
