@@ -115,6 +115,16 @@ def test_processes_that_die_are_told_of(start: Start, unchanged: Any) -> None:
     assert program.err == "state-signals: error: some responders have ended: exit code -9\n"
 
 
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_too_many_connections_for_one_process(start: Start, unchanged: Any, processes: str) -> None:
+    bench = [*STATE_SIGNALS, "bench", "--responders", "100", "--rounds", "5", "--processes", processes]
+    program = start(argv=["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *bench])
+    assert program.wait() == 3
+    assert program.err.count("\n") == 1
+    assert program.err.startswith("state-signals: error: some responders have ended: ")
+    assert "ulimit -n" in program.err
+
+
 def test_they_end_when_their_exporter_is_killed(start: Start, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         before = {each["id"] for each in client.client_list()}

@@ -31,7 +31,7 @@ _USER = re.compile(r"[^\s\"'\\]{1,128}")
 
 
 def acl(
-    role: Annotated[Role, typer.Argument(metavar="ROLE", help="exporter, responder or observer.", show_default=False)],
+    role: Annotated[Role, typer.Argument(metavar="ROLE", help="Who the user is.", show_default=False)],
     user: Annotated[
         str | None, typer.Option(metavar="NAME", help="The user's name.  [default: state-signals-ROLE]")
     ] = None,

@@ -14,7 +14,7 @@ from typing import Any
 
 from state_signals.asyncio import SignalExporter
 from state_signals.cli.benching.plan import Account, Plan, shares
-from state_signals.cli.benching.responders import answer
+from state_signals.cli.benching.responders import answer, reason
 from state_signals.cli.exit_codes import by_signal
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected
@@ -246,8 +246,8 @@ async def _reported(work: Any, ended: asyncio.Future[str]) -> None:
     why = "it was cancelled"
     try:
         why = await work
-    except* Exception as errors:  # noqa: BLE001 - whatever it was, the exporter need not wait for them
-        why = str(errors.exceptions[0])
+    except Exception as error:  # noqa: BLE001 - whatever it was, the exporter need not wait for them
+        why = reason(error)
     finally:
         if not ended.done():
             ended.set_result(why)

@@ -7,18 +7,19 @@ down, and when standard input does: whoever holds its other end is gone.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 from state_signals.asyncio import SignalResponder
-from state_signals.exceptions import StateSignalsError
 from state_signals.messages import SHUTDOWN
 
-__all__ = ["answer"]
+__all__ = ["answer", "reason"]
 
 
 async def answer(names: Iterable[str], *, url: str, namespace: str, publisher_id: str) -> None:
@@ -69,6 +70,16 @@ async def _until_told(told: dict[str, Any]) -> None:
         return
 
 
+def reason(error: BaseException) -> str:
+    """Return why responders have ended, and what to try, from what has been raised."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    # The transport wraps it.
+    if os.strerror(errno.EMFILE) in str(error):
+        return "too many open files in one process; raise `ulimit -n`, or give more --processes"
+    return str(error) or type(error).__name__
+
+
 def main() -> int:
     """Do what the line on standard input says."""
     # Ctrl-C is for the exporter, which ends us.
@@ -78,8 +89,8 @@ def main() -> int:
         told = json.loads(unbuffered.readline())
     try:
         asyncio.run(_until_told(told))
-    except* StateSignalsError as errors:
-        sys.exit(str(errors.exceptions[0]))
+    except Exception as error:  # noqa: BLE001 - whatever it was, whoever has started us tells it
+        sys.exit(reason(error))
     return 0
 
 
