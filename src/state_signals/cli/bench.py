@@ -59,7 +59,8 @@ def bench(
 
     All of it takes place in a namespace of its own, bench-..., which is
     deleted in the end: other runs on the server hear nothing of it, and only
-    share its time.
+    share its time. The user has to be allowed that namespace, which users
+    with the rules of `state-signals acl` are not.
     """
     from state_signals.cli.benching.benchmark import (  # noqa: PLC0415 - help needs neither asyncio nor redis
         Benchmark,
