@@ -149,24 +149,26 @@ def test_a_real_run_with_eight_responders(watch: Watch, run: RealRun) -> None:
     terminal.wait_for("There is no run yet.")
     assert terminal.is_alternate
     assert not terminal.is_cursor_visible
-    assert terminal.screen[-1].split() == re.split(" +", "↑↓ jk run Tab pane / filter p problems l log ? help q quit")
+    keys = re.split(" +", "↑↓ jk run Tab pane / filter p problems l log ? help q quit")
+    terminal.wait_for(lambda shown: shown.screen[-1].split() == keys)
     run.begin()
     terminal.wait_for("8 subscribed")
-    assert terminal.screen[2].startswith("▸ fio-")
+    terminal.wait_for(lambda shown: shown.screen[2].startswith("▸ fio-"))
     round_ = run.publish("iteration-start", 3)
     terminal.wait_for("1 failed · 2 pending · 5 succeeded")
-    assert list(roster(terminal))[:3] == [FAILING, DYING, SLOW]
-    assert "failing failed after" in terminal.text
-    assert "No space left on device" in terminal.text
+    terminal.wait_for(lambda shown: list(roster(shown))[:3] == [FAILING, DYING, SLOW])
+    terminal.wait_for("failing failed after")
+    terminal.wait_for("No space left on device")
     run.slow_works()
     terminal.wait_for("flushing 1")
-    assert roster(terminal)[SLOW] == "working"
+    terminal.wait_for(lambda shown: roster(shown).get(SLOW) == "working")
     run.slow_works()
     terminal.wait_for("flushing 2")
     run.kill()
     terminal.wait_for("1 lost · 1 failed · 1 working · 5 succeeded")
-    assert list(roster(terminal).items())[:3] == [(DYING, "lost"), (FAILING, "failed"), (SLOW, "working")]
-    assert "iteration-start sample 3 · open for" in terminal.text
+    urgent = [(DYING, "lost"), (FAILING, "failed"), (SLOW, "working")]
+    terminal.wait_for(lambda shown: list(roster(shown).items())[:3] == urgent)
+    terminal.wait_for("iteration-start sample 3 · open for")
     run.slow_ends.set()
     run.slow_works()
     terminal.wait_for("6 of 8 succeeded")
@@ -230,7 +232,7 @@ def test_runs_are_chosen(watch: Watch, redis_url: str) -> None:
         with SignalExporter("third", url=redis_url, publisher_id="third") as third:
             third.initialize(["tick"])
             terminal.wait_for(lambda shown: re.search(r"third +live", shown.text))
-            assert "▸ older" in terminal.text
+            terminal.wait_for("▸ older")
             third.shutdown()
             terminal.wait_for(lambda shown: re.search(r"third +ended", shown.text))
         older.abort("disk full")
@@ -329,9 +331,13 @@ def test_a_thousand_responders(watch: Watch, redis_url: str) -> None:
             pipe.xadd(key, answer(names[-3], "tick", signal_id, 0))
             pipe.execute()
         terminal.wait_for("1 failed · 2 pending · 997 succeeded")
-        shown = [line.partition("│")[2].split()[:2] for line in terminal.screen[5:8]]
-        assert shown == [["node-0997", "failed"], ["node-0998", "pending"], ["node-0999", "pending"]]
-        assert re.search(r"… and 9\d\d succeeded", terminal.text)
+        urgent = [["node-0997", "failed"], ["node-0998", "pending"], ["node-0999", "pending"]]
+        terminal.wait_for(
+            lambda shown: (
+                [line.partition("│")[2].split()[:2] for line in shown.screen[5:8]] == urgent
+                and re.search(r"… and 9\d\d succeeded", shown.text)
+            )
+        )
         with client.pipeline(transaction=False) as pipe:
             for name in names[-2:]:
                 pipe.xadd(key, answer(name, "tick", signal_id, 1))
@@ -370,7 +376,7 @@ def test_a_server_that_is_lost_and_comes_back() -> None:
             server.kill()
             terminal.wait_for("connection lost, trying again")
             # What was known is still there, and keys work.
-            assert "▸ fio" in terminal.text
+            terminal.wait_for("▸ fio")
             terminal.send("?")
             terminal.wait_for("choose a run")
             terminal.send("?")

@@ -19,7 +19,7 @@ from state_signals.asyncio import SignalResponder
 from state_signals.cli import messages, output
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.options import Server
-from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
+from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr, until_first
 from state_signals.cli.streams import ResponseStreams
 from state_signals.codec import WireResponse, decode_response
 from state_signals.exceptions import MalformedMessage, ServerUnreachable, TransportError
@@ -125,15 +125,7 @@ class Observer:
     async def _until_ended(self, *works: Any) -> None:
         """Do some work until one of it fails, enough was printed, or nobody reads it any more."""
         _call_when_unread(self._ended.set)
-        tasks = [asyncio.ensure_future(work) for work in (*works, self._ended.wait())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
+        await until_first(*works, self._ended.wait())
 
     async def _print_signals(self, responder: SignalResponder, streams: ResponseStreams | None) -> None:
         async for signal in responder.listen():

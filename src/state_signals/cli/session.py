@@ -14,7 +14,7 @@ from state_signals.cli.options import Server
 from state_signals.exceptions import ServerUnreachable
 from state_signals.transport.urls import redacted
 
-__all__ = ["Interrupted", "Interrupts", "connected", "log_to_stderr"]
+__all__ = ["Interrupted", "Interrupts", "connected", "log_to_stderr", "until_first"]
 
 _T = TypeVar("_T")
 
@@ -130,6 +130,19 @@ async def connected(connect: Callable[[], Awaitable[object]], server: Server) ->
             await asyncio.sleep(_RETRY_INTERVAL)
         else:
             return
+
+
+async def until_first(*works: Awaitable[object]) -> None:
+    """Do several things until the first of them ends, and give up the others; raise what it raises."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 class _Handler(logging.Handler):

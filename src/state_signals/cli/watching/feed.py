@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from state_signals.cli.options import Server
+from state_signals.cli.session import until_first
 from state_signals.cli.watching.tail import Tail
 from state_signals.cli.watching.version1 import Version1Runs
 from state_signals.cli.watching.view import Key, Listed
@@ -133,7 +133,7 @@ class Feed:
         """
         while True:
             try:
-                await _first_of(self._listen(), self._read_on(), self._wait_for_responses(), self._look_on())
+                await until_first(self._listen(), self._read_on(), self._wait_for_responses(), self._look_on())
             except ServerUnreachable:
                 self.trouble = _LOST
                 self._changed()
@@ -308,16 +308,3 @@ def _showed_life(tail: Tail) -> bool:
     """Whether an exporter was live, or left to others, when it was last looked at."""
     vitals = tail.vitals
     return vitals is not None and vitals.state is not RunState.CRASHED
-
-
-async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Do several things until one of them fails."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

@@ -57,6 +57,9 @@ _COLOURLESS = {
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
 _LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
+# Terminals that know it show a screen that is half drawn to nobody; others pass over it.
+_HOLD, _RELEASE = "\x1b[?2026h", "\x1b[?2026l"
+
 _ESCAPE_AFTER = 0.05
 """Seconds after which an escape character is the key, and not the beginning of another one's sequence."""
 
@@ -151,7 +154,7 @@ class Terminal:
         changes = painted(self._shown, frame, is_coloured=self._is_coloured)
         self._shown = frame
         if changes:
-            self._write(changes)
+            self._write(_HOLD + changes + _RELEASE)
 
     def _take_over(self) -> None:
         tty.setcbreak(self._input, termios.TCSANOW)

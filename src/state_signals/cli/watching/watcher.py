@@ -14,7 +14,7 @@ from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.looking.finding import resolved
 from state_signals.cli.options import Server
-from state_signals.cli.session import Interrupted, Interrupts, connected
+from state_signals.cli.session import Interrupted, Interrupts, connected, until_first
 from state_signals.cli.watching.cells import plain
 from state_signals.cli.watching.feed import Feed
 from state_signals.cli.watching.log import Log
@@ -90,7 +90,7 @@ class _Watcher:
             await self._begin(publisher_id)
             with Terminal(self._pressed, self._draw, self._gone) as terminal:
                 self._terminal = terminal
-                await self._until_over()
+                await until_first(self._feed.run(), self._draw_on(), self._over.wait())
         finally:
             self._terminal = None
             await self._feed.close()
@@ -122,17 +122,6 @@ class _Watcher:
             self._view.chosen = max(listed.key for listed in runs if listed.key[0] == name)
             self._view.is_pinned = True
         self._view.settle(runs)
-
-    async def _until_over(self) -> None:
-        tasks = [asyncio.ensure_future(work) for work in (self._feed.run(), self._draw_on(), self._over.wait())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
 
     async def _draw_on(self) -> None:
         while True:
