@@ -8,7 +8,6 @@ from typing import Any
 from state_signals.arguments import check_events, check_name, check_presence_ttl, check_retention
 from state_signals.cli.options import check_wait
 from state_signals.exceptions import IllegalEvent, InvalidArgument
-from state_signals.messages import RESERVED_EVENTS
 
 __all__ = ["event_list", "json_object", "min_success", "presence_ttl", "retention_time"]
 
@@ -19,6 +18,8 @@ def event_list(option: str, text: str) -> list[str]:
     Raises:
         InvalidArgument: if there is none, or one that cannot be.
     """
+    from state_signals.messages import RESERVED_EVENTS  # noqa: PLC0415 - help needs no msgspec
+
     events = list(dict.fromkeys(name.strip() for name in text.split(",")))
     if "" in events:
         raise InvalidArgument(
