@@ -40,10 +40,17 @@ _AnyQueue = TypeVar("_AnyQueue", bound=_Queue)
 
 @dataclass(frozen=True, slots=True)
 class Waiter(Generic[_AnyQueue]):
-    """Where a caller is told what it waits for. It is woken for single outcomes only if it asks for them."""
+    """Where a caller is told what it waits for, and nothing else: it would be woken for that."""
 
     news: _AnyQueue
     on_outcome: Callable[[str, Report], object] | None
+    is_for_round: bool
+
+    def wants(self, event: Event) -> bool:
+        """Whether an event is worth being woken for."""
+        if isinstance(event, OutcomeKnown):
+            return self.on_outcome is not None
+        return not (self.is_for_round and isinstance(event, SignalSent))
 
 
 class Waiters(Generic[_AnyQueue]):
@@ -60,9 +67,11 @@ class Waiters(Generic[_AnyQueue]):
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def add(self, key: str, on_outcome: Callable[[str, Report], object] | None = None) -> Waiter[_AnyQueue]:
-        """Return the waiter for a signal id, or for `SUBSCRIPTION`."""
-        waiter = self._waiters[key] = Waiter(self._new_queue(), on_outcome)
+    def add(
+        self, key: str, on_outcome: Callable[[str, Report], object] | None = None, *, is_for_round: bool = False
+    ) -> Waiter[_AnyQueue]:
+        """Return the waiter for a signal id (that it is sent, or for the end of its round), or for another key."""
+        waiter = self._waiters[key] = Waiter(self._new_queue(), on_outcome, is_for_round)
         return waiter
 
     def remove(self, key: str) -> None:
@@ -79,7 +88,7 @@ class Waiters(Generic[_AnyQueue]):
             waiter = self._waiters.get(event.signal_id)
         else:
             return
-        if waiter is not None and (waiter.on_outcome or not isinstance(event, OutcomeKnown)):
+        if waiter is not None and waiter.wants(event):
             waiter.news.put_nowait(event)
 
     def fail(self, error: End) -> None:

@@ -314,7 +314,7 @@ class SignalExporter(Session):
             now=time.monotonic(),
             sent=time.time(),
         )
-        waiter = self._waiters.add(signal_id, on_outcome)
+        waiter = self._waiters.add(signal_id, on_outcome, is_for_round=True)
         try:
             await self._send(until)
             return (await self._wait(waiter, RoundCompleted, until)).result

@@ -437,6 +437,11 @@ class ExporterProtocol:
         """Take note that the server can be reached again."""
         self._server.connection_restored(now)
 
+    @property
+    def has_events(self) -> bool:
+        """Whether `next_event` has one."""
+        return bool(self._events)
+
     def next_event(self) -> Event | None:
         """Return the oldest event that was not returned yet."""
         return self._events.popleft() if self._events else None

@@ -298,7 +298,7 @@ class SignalExporter(Session):
                 now=time.monotonic(),
                 sent=time.time(),
             )
-            waiter = self._waiters.add(signal_id, on_outcome)
+            waiter = self._waiters.add(signal_id, on_outcome, is_for_round=True)
         try:
             # A signal handler may have closed it before there was somebody to tell.
             self._check_usable()

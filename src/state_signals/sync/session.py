@@ -308,6 +308,8 @@ class Session(ExporterEndpoint):
 
     def _tell_waiters(self) -> None:
         """Pass the news on to whoever waits."""
+        if not self._core.has_events:
+            return
         events: list[Event] = []
         was_aborted = self._aborted is not None
         with self._lock:

@@ -118,7 +118,8 @@ class Guard:
         self._lock.release()
 
     def __enter__(self) -> None:
-        self.acquire()
+        if not self._lock.acquire(blocking=False):
+            self.acquire()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
