@@ -110,7 +110,9 @@ class Link:
         if not self.is_up:
             return
         try:
-            async with asyncio.timeout(min(TIMEOUT, max(0.0, until - time.monotonic()))):
+            # A timeout takes longer than all the rest, and mostly nobody else is sending.
+            patience = min(TIMEOUT, max(0.0, until - time.monotonic())) if self.sending.locked() else None
+            async with asyncio.timeout(patience):
                 await self.sending.acquire()
         except TimeoutError:
             return
