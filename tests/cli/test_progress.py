@@ -137,6 +137,7 @@ def test_a_round_as_outcomes_tell_of_it() -> None:
     assert wait.text() == "go: waiting for c"
     wait.ended("c", Report(outcome=Outcome.LEFT))
     assert wait.text() == "go: waiting for the server"
+    assert wait.standing().total == 2
 
 
 class _Roster:
@@ -288,6 +289,39 @@ def test_a_dumb_terminal_gets_lines(on_terminal: OnTerminal) -> None:
     assert terminal.wait() == 3
     assert terminal.lines[0].startswith("state-signals: initialization: 0 of 1 subscribed; pending: 1 more; ")
     assert b"\x1b" not in terminal.raw
+
+
+def test_a_command_that_run_wraps_has_the_terminal_for_itself(on_terminal: OnTerminal, responder: Respond) -> None:
+    terminal = on_terminal("run", "fio", "--expect", "a", "--", "sh", "-c", "echo works; sleep 1; echo on")
+    terminal.wait_for("initialization: 0 of 1 subscribed, ")
+    assert terminal.screen[1] == "  pending: a"
+    responder("a")
+    terminal.wait_for("works")
+    terminal.wait_for("on")
+    assert terminal.wait() == 0
+    assert not re.search(r"pending| left", terminal.text)
+    # While it ran, nothing was drawn.
+    assert b"works\r\non\r\n" in terminal.raw
+    assert terminal.is_sane
+
+
+def test_the_rounds_of_run(on_terminal: OnTerminal, responder: Respond) -> None:
+    responder("a", {"benchmark-start": None})
+    terminal = on_terminal("run", "fio", "--timeout", "3", "--", "echo", "works")
+    terminal.wait_for("benchmark-start: 0 of 1 answered, 2 s left")
+    assert terminal.screen[2] == "  pending: a"
+    assert terminal.wait() == 3
+    assert "works" not in terminal.text
+    assert terminal.is_sane
+
+
+def test_ctrl_c_while_run_waits(on_terminal: OnTerminal) -> None:
+    terminal = on_terminal("run", "fio", "--", "echo", "works")
+    terminal.wait_for("pending: 1 more")
+    terminal.send("\x03")
+    assert terminal.wait() == 130
+    assert terminal.lines == ["state-signals: interrupted; telling the responders"]
+    assert terminal.is_sane
 
 
 # In a pipe

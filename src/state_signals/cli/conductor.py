@@ -17,6 +17,7 @@ from state_signals.cli.options import Server
 from state_signals.cli.programs import CommandNotFound
 from state_signals.cli.rounds import RoundReporter, listed
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
+from state_signals.cli.waits import RoundWait, SubscriptionWait
 from state_signals.codec import encode_signal
 from state_signals.exceptions import (
     IllegalEvent,
@@ -192,7 +193,8 @@ class _Conductor:
     async def _gather(self) -> bool:
         """Open the roster, and wait for those that were asked for."""
         plan, exporter = self._plan, self._exporter
-        with self._reporter.waiting(self._who_subscribes):
+        wait = SubscriptionWait(exporter, plan.wait, plan.subscribe_timeout)
+        with self._reporter.waiting_for(wait):
             code = await self._interrupts.cancelling(
                 exporter.initialize_and_wait(
                     plan.wait,
@@ -203,27 +205,11 @@ class _Conductor:
                     plan.periodic,
                 )
             )
-        absent = exporter.absent
-        present = exporter.subs - absent
-        self._reporter.subscribed(present, absent, is_enough=not code)
+        self._reporter.subscribed(wait.present, wait.absent, is_enough=not code)
         if code:
             self._signalling = ExitCode.MISSING
-            wanted = ", ".join(map(repr, sorted(absent))) or f"{self._number_wanted()} more"
-            output.error(
-                f"not enough responders subscribed within {plan.subscribe_timeout:g} s; missing: {wanted}; "
-                f"there: {', '.join(map(repr, sorted(present))) or 'nobody'}"
-            )
+            output.error(wait.shortage())
         return not code
-
-    def _number_wanted(self) -> int:
-        return max(1, self._plan.wait - len(self._exporter.subs - self._exporter.absent))
-
-    def _who_subscribes(self) -> str:
-        """Say who has not subscribed yet."""
-        wanted = listed(self._exporter.absent) or f"{self._number_wanted()} more"
-        limit = self._plan.subscribe_timeout
-        until = "" if limit is None else f", {limit:g} s at the most"
-        return f"initialization: waiting for responders ({wanted}){until}"
 
     async def _around_command(self) -> None:
         """Announce the start, run the command if that went well, and announce the stop in any case."""
@@ -240,8 +226,8 @@ class _Conductor:
 
     async def _round(self, event: str) -> bool:
         plan = self._plan
-        pending = set(self._exporter.subs)
-        with self._reporter.waiting(lambda: f"{event}: waiting for {listed(pending) or 'the server'}"):
+        wait = RoundWait(event, self._exporter.subs, plan.timeout)
+        with self._reporter.waiting_for(wait):
             result = await self._interrupts.cancelling(
                 self._exporter.publish_signal(
                     event,
@@ -251,7 +237,7 @@ class _Conductor:
                     plan.timeout,
                     min_success=plan.min_success,
                     stall_timeout=plan.stall_timeout,
-                    on_outcome=lambda name, _: pending.discard(name),
+                    on_outcome=wait.ended,
                 )
             )
         self._reporter.round(event, result)
@@ -292,6 +278,9 @@ class _Conductor:
                 return
 
     async def _run_command(self) -> None:
+        if self._exporter.aborted is not None:
+            # Since the start; the next step says so.
+            return
         environment = {**os.environ, "STATE_SIGNALS_PUBLISHER_ID": self._exporter.pub_id}
         if self._plan.passes_url is not None:
             environment["STATE_SIGNALS_URL"] = self._plan.passes_url

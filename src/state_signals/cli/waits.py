@@ -23,7 +23,7 @@ class Standing:
         what: the event that is waited upon.
         verb: what those that are there have done.
         done: who has done it.
-        failed: who has answered, or ended otherwise, without success.
+        failed: who has answered, or is missing or lost, without success.
         pending: who is waited for, by name.
         unnamed: how many more are waited for whose names nobody knows.
         began: when the wait began, by `time.monotonic`.
@@ -86,7 +86,9 @@ class RoundWait:
     def ended(self, responder_id: str, report: Report) -> None:
         """Take a responder's outcome, as `on_outcome` of `publish_signal` tells it."""
         self._pending.discard(responder_id)
-        (self._done if report.outcome is Outcome.SUCCEEDED else self._failed).add(responder_id)
+        # Whoever leaves in good order has failed nobody.
+        if report.outcome is not Outcome.LEFT:
+            (self._done if report.outcome is Outcome.SUCCEEDED else self._failed).add(responder_id)
 
     def standing(self) -> Standing:
         """Return how far it has come."""
