@@ -118,7 +118,9 @@ def _forget(publisher_id: str, url: str, namespace: str | None, *, is_all_ours: 
     """
     with closing(transport(url=url, host="", port=0, namespace=namespace)) as server:
         keys = server.keys
-        names = [each(publisher_id) for each in (keys.journal, keys.reply, keys.roster, keys.record, keys.owner)]
+        names = [
+            each(publisher_id) for each in (keys.journal, keys.reply, keys.rounds, keys.roster, keys.record, keys.owner)
+        ]
         # In a Cluster, these are in three places.
         places = [names, [keys.exporters], [keys.presence]] if is_all_ours else [names]
         # Without the server or the permission, it expires by itself.
