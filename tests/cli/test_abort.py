@@ -296,3 +296,22 @@ def test_many_abort_at_once(start: Start, responder: Respond) -> None:
     reasons = {re.sub(r".*: (reason \d)\n", r"\1", program.err.splitlines(keepends=True)[-1]) for program in programs}
     # All say the one that counts.
     assert len(reasons) == 1
+
+
+def test_run_ends_with_5_and_ends_its_command(start: Start, recorder: Recorder, listener: Listener) -> None:
+    program = start("run", "fio", "--timeout", "0", "--keep-going", "--", "sh", "-c", "echo works; exec sleep 60")
+    program.says("works")
+    abort(start, the_exporter(recorder))
+    assert program.wait() == 5
+    assert WHY in program.err
+    assert listener.hears_why() == WHY
+    # The stop is not announced: the shutdown says all.
+    assert recorder.events() == ["initialization", "benchmark-start", "shutdown"]
+
+
+def test_a_run_that_waits_for_responders_ends_with_5(start: Start, recorder: Recorder) -> None:
+    program = start("run", "fio", "--wait", "9", "--", "echo", "works")
+    abort(start, the_exporter(recorder))
+    assert program.wait() == 5
+    assert program.out == ""
+    assert WHY in program.err
