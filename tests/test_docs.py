@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -52,6 +53,32 @@ def test_the_shell_does_the_same(redis_url: str) -> None:
     ):
         _, shown = asking.communicate(timeout=60)
         assert (asking.returncode, answering.wait(timeout=10)) == (0, 0), shown
+
+
+def test_the_steps_of_a_script_do_it_one_by_one(redis_url: str, tmp_path: Path) -> None:
+    [script] = blocks(README, "bash")
+    # What collects need not be vmstat, which not every machine has.
+    script = script.replace("vmstat 1 >", "while uptime; do sleep 1; done >")
+    done = subprocess.run(
+        ["bash", "-euc", script + "wait"],
+        env=environment(redis_url),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "vmstat-0.log").read_text()
+
+
+def test_the_reference_is_what_the_commands_say() -> None:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    assert reference.PAGE.read_text() == reference.page(), "run `make docs`"
 
 
 @pytest.mark.parametrize("target", [command.split()[1] for command in commands(README) if command.startswith("make ")])
