@@ -16,7 +16,7 @@ import redis
 
 from state_signals import Signal
 from state_signals.cli import app
-from state_signals.cli.privileges import Role, attempts, grants, rules
+from state_signals.cli.examining.privileges import Role, attempts, grants, rules
 from state_signals.server import EmbeddedServer
 from state_signals.transport.keys import Keys
 from tests.cli.conftest import Start

@@ -17,7 +17,7 @@ import redis
 
 from state_signals.cli import app
 from state_signals.cli.benching.plan import Account, Plan, Spread, shares
-from state_signals.cli.privileges import Role, rules
+from state_signals.cli.examining.privileges import Role, rules
 from tests.cli.conftest import STATE_SIGNALS, Recorder, Start
 from tests.conftest import wait_until
 from tests.faults.groups import Cluster

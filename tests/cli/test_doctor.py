@@ -16,7 +16,7 @@ import redis
 from state_signals import SignalExporter, SignalResponder
 from state_signals.cli import app
 from state_signals.cli.examining import asking
-from state_signals.cli.privileges import Role, attempts, rules
+from state_signals.cli.examining.privileges import Role, attempts, rules
 from state_signals.server import EmbeddedServer
 from tests.cli.conftest import STATE_SIGNALS, Recorder, Start
 from tests.cli.doctoring import Doctor, examined

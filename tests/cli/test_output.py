@@ -10,7 +10,7 @@ import unicodedata
 import pytest
 
 from state_signals.cli import output
-from state_signals.cli.messages import response_line, signal_line, signal_object
+from state_signals.cli.listening.messages import response_line, signal_line, signal_object
 from state_signals.codec import WireResponse
 from tests.cli.conftest import signal_of
 

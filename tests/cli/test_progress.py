@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from state_signals.cli.progress import as_block, as_line, cells, cut, fitted
-from state_signals.cli.waits import RoundWait, Standing, SubscriptionWait
+from state_signals.cli.waiting.progress import as_block, as_line, cells, cut, fitted
+from state_signals.cli.waiting.waits import RoundWait, Standing, SubscriptionWait
 from state_signals.results import Outcome, Report
 from state_signals.server import EmbeddedServer
 from tests.cli.conftest import STATE_SIGNALS, Respond, Start

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from state_signals.cli.actions import Action, Shell
-from state_signals.cli.endings import Answer, Ending, combined
-from state_signals.cli.environment import environment_for
-from state_signals.cli.tee import LastLine, Sink
+from state_signals.cli.responding.actions import Action, Shell
+from state_signals.cli.responding.endings import Answer, Ending, combined
+from state_signals.cli.responding.environment import environment_for
+from state_signals.cli.responding.tee import LastLine, Sink
 from tests.cli.conftest import signal_of
 from tests.cli.test_respond import assert_gone
 

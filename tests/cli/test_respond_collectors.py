@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from state_signals.cli import app, collectors
-from state_signals.cli.actions import Shell
-from state_signals.cli.bindings import spans
-from state_signals.cli.collectors import Collectors, Span
-from state_signals.cli.endings import Answer
-from state_signals.cli.tee import Sink
-from state_signals.cli.vigil import Absences
+from state_signals.cli import app
+from state_signals.cli.responding import collectors
+from state_signals.cli.responding.actions import Shell
+from state_signals.cli.responding.bindings import spans
+from state_signals.cli.responding.collectors import Collectors, Span
+from state_signals.cli.responding.endings import Answer
+from state_signals.cli.responding.tee import Sink
+from state_signals.cli.responding.vigil import Absences
 from state_signals.messages import Envelope
 from tests.cli.conftest import signal_of
 from tests.cli.test_respond import assert_gone

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from state_signals.cli import app
-from state_signals.cli.programs import CommandNotFound, find_program
+from state_signals.cli.running.programs import CommandNotFound, find_program
 from state_signals.server import EmbeddedServer
 from tests.cli.conftest import STATE_SIGNALS, Program, Recorder, Respond, Start, kill
 from tests.conftest import wait_until

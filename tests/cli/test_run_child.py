@@ -14,7 +14,7 @@ import pytest
 
 from state_signals.asyncio import SignalExporter
 from state_signals.cli import app
-from state_signals.cli.child import Child
+from state_signals.cli.running.child import Child
 from state_signals.exceptions import StateSignalsError
 from tests.cli.conftest import STATE_SIGNALS, Recorder, Respond, Start
 from tests.cli.test_run import ALL, waiting

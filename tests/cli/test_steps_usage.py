@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from state_signals.cli import app
-from state_signals.cli.lookup import Found, RunSettings, Stage, close_to, owner_name
+from state_signals.cli.stepping.lookup import Found, RunSettings, Stage, close_to, owner_name
 
 STEPS = ["init", "publish", "shutdown", "abort"]
 

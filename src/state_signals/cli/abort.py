@@ -40,7 +40,7 @@ def abort(
     program, is asked to abort its run, and this waits until it has. A run
     that init has begun, or whose process has died, is aborted from here.
     """
-    from state_signals.cli.closing import abort_run  # noqa: PLC0415 - help needs neither asyncio nor redis
+    from state_signals.cli.stepping.closing import abort_run  # noqa: PLC0415 - help needs neither asyncio nor redis
 
     identifier("ID", publisher_id, "")
     check_texts(reason=reason)

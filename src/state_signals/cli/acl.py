@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from state_signals.cli import output
+from state_signals.cli.examining.privileges import Role, rules
 from state_signals.cli.exit_codes import ExitCode
 from state_signals.cli.options import AsJson, Namespace, epilog
-from state_signals.cli.privileges import Role, rules
 from state_signals.exceptions import InvalidArgument
 
 __all__ = ["EPILOG", "acl"]

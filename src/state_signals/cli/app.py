@@ -6,6 +6,7 @@ What a command imports is imported when that command is used: asking for help mu
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 
 from state_signals._version import __version__
 from state_signals.cli import output
+from state_signals.cli.completion import COMPLETE_VARIABLE
 from state_signals.cli.exit_codes import EXIT_CODES_HELP, ExitCode, by_signal
 from state_signals.exceptions import InvalidArgument, InvalidType, StateSignalsError, TransportError
 
@@ -37,6 +39,7 @@ COMMANDS = {
     "doctor": "Check connection and server, and say what to do.",
     "bench": "Measure rounds on the server.",
     "acl": "Print least-privilege rules for the server's users.",
+    "completion": "Print what a shell needs to complete commands and options.",
 }
 """Each command's one-line help. The command is the function of that name in the module of that name."""
 
@@ -95,6 +98,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     output.make_writable()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _complete_if_asked()
     try:
         code = _main_command().main(given or ["--help"], prog_name=output.PROGRAM, standalone_mode=False)
     except _USAGE_ERROR as error:
@@ -113,6 +117,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else ExitCode.OK
 
 
+def _complete_if_asked() -> None:
+    """Have a shell answered that asks what may come next, instead of doing what stands there."""
+    if COMPLETE_VARIABLE in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # noqa: PLC0415 - typer's module has no list of names
+
+        completion_init()
+
+
 def _code_of(error: StateSignalsError) -> ExitCode:
     if isinstance(error, InvalidArgument | InvalidType):
         return ExitCode.USAGE
@@ -124,7 +136,8 @@ def _usage_error(error: Any, given: Sequence[str]) -> int:
     hint = f"try '{f'{output.PROGRAM} {command}'.rstrip()} --help'"
     if command == "run" and "--" not in given and type(error).__name__ == "NoSuchOption":
         hint = f"CMD and its options come after --; {hint}"
-    output.error(f"{error.format_message()} ({hint})")
+    # Where typer checks values with pydantic, that puts a word of its own before the reason.
+    output.error(f"{error.format_message().replace('Value error, ', '')} ({hint})")
     return ExitCode.USAGE
 
 

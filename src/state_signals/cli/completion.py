@@ -32,7 +32,7 @@ class Shell(StrEnum):
 
 def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="For which shell.")]) -> None:
     """Print the script that makes a shell complete commands and options."""
-    from typer.completion import get_completion_script  # noqa: PLC0415 - only for those who need it
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # noqa: PLC0415 - typer's module has no list of names
 
     output.print_line(
         get_completion_script(prog_name=output.PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell.value)

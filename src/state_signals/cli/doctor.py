@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from state_signals.cli import output
+from state_signals.cli.examining.privileges import Role
 from state_signals.cli.exit_codes import ExitCode
 from state_signals.cli.options import AsJson, ConnectTimeout, Namespace, Server, Url, epilog
-from state_signals.cli.privileges import Role
 
 __all__ = ["EPILOG", "doctor"]
 

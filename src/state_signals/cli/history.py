@@ -72,7 +72,7 @@ def history(
     check_texts(tag=tag)
     from state_signals.cli.looking.moments import since as moment_of  # noqa: PLC0415 - help needs no asyncio, redis
     from state_signals.cli.looking.recall import Question, recall  # noqa: PLC0415
-    from state_signals.cli.steps import perform_step  # noqa: PLC0415
+    from state_signals.cli.stepping.steps import perform_step  # noqa: PLC0415
 
     question = Question(
         publisher_id=publisher_id,

@@ -83,8 +83,8 @@ def init(
 
     The run is kept on the server, and nowhere else: nothing runs in between.
     """
-    from state_signals.cli.lookup import RunSettings  # noqa: PLC0415 - help needs neither asyncio nor redis
-    from state_signals.cli.opening import Opening, open_roster  # noqa: PLC0415
+    from state_signals.cli.stepping.lookup import RunSettings  # noqa: PLC0415 - help needs neither asyncio nor redis
+    from state_signals.cli.stepping.opening import Opening, open_roster  # noqa: PLC0415
 
     wanted = expect or []
     identifier("NAME", name, "")

@@ -39,7 +39,7 @@ def listen(
     tag and metadata if it has them. Listening is passive: it takes part in no
     run, and no exporter waits for it.
     """
-    from state_signals.cli.observer import Observer, Selection, observe  # noqa: PLC0415 - help needs no asyncio, redis
+    from state_signals.cli.listening.observer import Observer, Selection, observe  # noqa: PLC0415 - help needs no asyncio, redis
 
     check_texts(tag=tag, publisher=publisher)
     for name in event or ():

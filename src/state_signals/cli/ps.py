@@ -38,7 +38,7 @@ def ps(
     life, as version 1). An open round says who has still to answer.
     """
     from state_signals.cli.looking.exporters import list_exporters  # noqa: PLC0415 - help needs no asyncio, redis
-    from state_signals.cli.steps import perform_step  # noqa: PLC0415
+    from state_signals.cli.stepping.steps import perform_step  # noqa: PLC0415
 
     server = Server.given(url, namespace, connect_timeout)
     return perform_step(lambda transport: list_exporters(transport, server, with_ended=every, as_json=as_json), server)

@@ -77,7 +77,7 @@ def publish(
     The outcomes are printed on standard error. While another process
     publishes for the same exporter, this one waits for its turn.
     """
-    from state_signals.cli.publication import Announcement, announce  # noqa: PLC0415 - help needs no asyncio, redis
+    from state_signals.cli.stepping.publication import Announcement, announce  # noqa: PLC0415 - help needs no asyncio, redis
 
     identifier("ID", publisher_id, "")
     check_name("EVENT", event)

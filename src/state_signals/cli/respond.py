@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from state_signals.arguments import identifier
-from state_signals.cli.bindings import commands_by_event, spans
 from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
+from state_signals.cli.responding.bindings import commands_by_event, spans
 from state_signals.exceptions import InvalidArgument
 
 __all__ = ["EPILOG", "respond"]
@@ -96,8 +96,8 @@ def respond(
     exceeds its time, is ended with all that it has started.
     """
     # Help needs neither asyncio nor redis.
-    from state_signals.cli.collectors import Span  # noqa: PLC0415
-    from state_signals.cli.service import Duties, Service, serve  # noqa: PLC0415
+    from state_signals.cli.responding.collectors import Span  # noqa: PLC0415
+    from state_signals.cli.responding.service import Duties, Service, serve  # noqa: PLC0415
 
     check_texts(tag=tag, publisher=publisher, name=name)
     if responder_id is not None:

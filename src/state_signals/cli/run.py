@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from state_signals.arguments import check_presence_ttl, identifier
-from state_signals.cli import output
+from state_signals.arguments import identifier
+from state_signals.cli import output, values
 from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
-from state_signals.cli.programs import CommandNotFound, find_program
-from state_signals.exceptions import InvalidArgument
+from state_signals.cli.running.programs import CommandNotFound, find_program
 
 __all__ = ["EPILOG", "run"]
 
@@ -107,7 +105,7 @@ def run(
     A server that restarts meanwhile is no reason to stop: what was announced
     is announced again if it has lost it, and --timeout goes on.
     """
-    from state_signals.cli.conductor import Plan, conduct  # noqa: PLC0415 - help needs neither asyncio nor redis
+    from state_signals.cli.running.conductor import Plan, conduct  # noqa: PLC0415 - help needs neither asyncio nor redis
 
     wanted = expect or []
     try:
@@ -129,49 +127,15 @@ def run(
         timeout=check_wait("--timeout", timeout),
         tag=tag,
         sample=sample,
-        metadata=_object(metadata),
+        metadata=values.json_object("--metadata", metadata),
         start_event=start_event,
         stop_event=stop_event,
         keep_going=keep_going,
         periodic=periodic,
-        min_success=_min_success(min_success),
+        min_success=values.min_success(min_success),
         stall_timeout=check_wait("--stall-timeout", stall_timeout),
         grace=check_wait("--grace", grace),
-        presence=_presence(presence),
+        presence=values.presence_ttl(presence),
         passes_url=url or None,
     )
     return conduct(plan, Server.given(url, namespace, connect_timeout), as_json=as_json)
-
-
-def _presence(value: float) -> float | None:
-    try:
-        return check_presence_ttl(check_wait("--presence", value))
-    except InvalidArgument as error:
-        raise InvalidArgument(str(error).replace("presence_ttl", "--presence")) from None
-
-
-def _min_success(text: str | None) -> float | None:
-    """Return a count (int), or a share (float)."""
-    if text is None:
-        return None
-    number = text.removesuffix("%")
-    # Other digits than ASCII's would be a typing error.
-    if not (number.isascii() and number.isdigit() and len(number) < 10) or (number != text and int(number) > 100):
-        raise InvalidArgument(f"--min-success takes a count or a share, as in 3 or 80%, not {text!r:.80}")
-    return int(number) if number == text else int(number) / 100
-
-
-def _object(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"--metadata is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidArgument(f"--metadata must be a JSON object, as in '{{\"key\": 1}}', not {text[:80]}")
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

@@ -36,7 +36,7 @@ def shutdown(
     connect_timeout: ConnectTimeout = 5,
 ) -> int:
     """End a run that init has begun: tell the responders, and leave nothing but the journal behind."""
-    from state_signals.cli.closing import shut_down  # noqa: PLC0415 - help needs neither asyncio nor redis
+    from state_signals.cli.stepping.closing import shut_down  # noqa: PLC0415 - help needs neither asyncio nor redis
 
     identifier("ID", publisher_id, "")
     check_texts(tag=tag)

@@ -11,7 +11,7 @@ from typing import Any
 import hiredis
 
 from state_signals.cli.examining.diagnosis import Speaker, recognised
-from state_signals.cli.privileges import Attempt
+from state_signals.cli.examining.privileges import Attempt
 from state_signals.transport.base import Refusal
 from state_signals.transport.lines import Deadline, Dialer, Line
 from state_signals.transport.replies import pack

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from state_signals.cli.examining.findings import Finding, Verdict
-from state_signals.cli.privileges import Attempt, Role
+from state_signals.cli.examining.privileges import Attempt, Role
 
 __all__ = ["alive", "clock", "parties", "permissions", "publishing", "round_trip", "unasked", "version_1", "writing"]
 

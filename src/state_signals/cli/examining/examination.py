@@ -14,10 +14,10 @@ from state_signals.cli.examining import server_checks
 from state_signals.cli.examining.arrival import Findings, NoConnection, Place, arrive
 from state_signals.cli.examining.asking import Asked
 from state_signals.cli.examining.findings import Finding, Verdict
+from state_signals.cli.examining.privileges import Role
 from state_signals.cli.examining.trials import Trials
 from state_signals.cli.examining.views import Views
 from state_signals.cli.options import Server
-from state_signals.cli.privileges import Role
 from state_signals.transport import sentinels
 from state_signals.transport.base import Refusal
 from state_signals.transport.connect import transport

@@ -10,7 +10,7 @@ from state_signals.cli.examining import checks
 from state_signals.cli.examining.arrival import Findings, Place
 from state_signals.cli.examining.asking import Asked, refusals
 from state_signals.cli.examining.findings import Finding, Verdict
-from state_signals.cli.privileges import Attempt, Role, attempts
+from state_signals.cli.examining.privileges import Attempt, Role, attempts
 from state_signals.transport.base import Refusal
 from state_signals.transport.keys import Keys
 

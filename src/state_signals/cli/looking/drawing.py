@@ -16,7 +16,7 @@ from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
 from state_signals.cli.looking.finding import chosen, resolved
 from state_signals.cli.options import Server
-from state_signals.cli.steps import perform_step
+from state_signals.cli.stepping.steps import perform_step
 from state_signals.cli.timeline import Format
 from state_signals.exceptions import InvalidArgument
 from state_signals.runs.loading import load_runs

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from state_signals.cli.looking.words import scope
-from state_signals.cli.lookup import close_to
 from state_signals.cli.options import Server
+from state_signals.cli.stepping.lookup import close_to
 from state_signals.exceptions import InvalidArgument
 from state_signals.runs.reader import RunReader
 from state_signals.transport.urls import redacted

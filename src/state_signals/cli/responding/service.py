@@ -12,13 +12,13 @@ from typing import Any
 
 from state_signals.asyncio import SignalResponder
 from state_signals.cli import output
-from state_signals.cli.actions import Action, Shell
-from state_signals.cli.collectors import Collectors, Span
-from state_signals.cli.endings import WAS_ENDED, Answer, combined
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.options import Server
+from state_signals.cli.responding.actions import Action, Shell
+from state_signals.cli.responding.collectors import Collectors, Span
+from state_signals.cli.responding.endings import WAS_ENDED, Answer, combined
+from state_signals.cli.responding.vigil import keep_vigil
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
-from state_signals.cli.vigil import keep_vigil
 from state_signals.exceptions import StateSignalsError
 from state_signals.messages import INITIALIZATION, SHUTDOWN, Signal
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from state_signals.cli.tee import LONGEST_MESSAGE
+from state_signals.cli.responding.tee import LONGEST_MESSAGE
 
 __all__ = ["WAS_ENDED", "Answer", "Ending", "combined"]
 

@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TextIO
 
-from state_signals.cli.endings import Ending
-from state_signals.cli.environment import environment_for
-from state_signals.cli.groups import end_group, send
-from state_signals.cli.tee import Pipe, Sink
+from state_signals.cli.responding.endings import Ending
+from state_signals.cli.responding.environment import environment_for
+from state_signals.cli.responding.groups import end_group, send
+from state_signals.cli.responding.tee import Pipe, Sink
 from state_signals.messages import Signal
 
 __all__ = ["Action", "Shell"]

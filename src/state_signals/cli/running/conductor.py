@@ -11,13 +11,13 @@ from typing import Any
 
 from state_signals.asyncio import SignalExporter
 from state_signals.cli import output
-from state_signals.cli.child import Child
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.options import Server
-from state_signals.cli.programs import CommandNotFound
-from state_signals.cli.rounds import RoundReporter, listed
+from state_signals.cli.running.child import Child
+from state_signals.cli.running.programs import CommandNotFound
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
-from state_signals.cli.waits import RoundWait, SubscriptionWait
+from state_signals.cli.waiting.rounds import RoundReporter, listed
+from state_signals.cli.waiting.waits import RoundWait, SubscriptionWait
 from state_signals.codec import encode_signal
 from state_signals.exceptions import (
     IllegalEvent,

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from state_signals.cli import output
 from state_signals.cli.exit_codes import CANNOT_EXECUTE, by_signal
-from state_signals.cli.programs import CommandNotFound
+from state_signals.cli.running.programs import CommandNotFound
 
 __all__ = ["Child"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from state_signals.asyncio import SignalExporter
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
-from state_signals.cli.lookup import RunSettings, Stage, keep, look, owner_name
 from state_signals.cli.options import Server
-from state_signals.cli.rounds import RoundReporter
 from state_signals.cli.session import connected
-from state_signals.cli.steps import StepFailed, left_behind, perform_step
-from state_signals.cli.waits import SubscriptionWait
+from state_signals.cli.stepping.lookup import RunSettings, Stage, keep, look, owner_name
+from state_signals.cli.stepping.steps import StepFailed, left_behind, perform_step
+from state_signals.cli.waiting.rounds import RoundReporter
+from state_signals.cli.waiting.waits import SubscriptionWait
 from state_signals.identity import fate
 from state_signals.transport.base import AsyncTransport
 

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from state_signals.asyncio import SignalResponder
-from state_signals.cli import messages, output
+from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode, by_signal
+from state_signals.cli.listening import messages
+from state_signals.cli.listening.streams import ResponseStreams
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr, until_first
-from state_signals.cli.streams import ResponseStreams
 from state_signals.codec import WireResponse, decode_response
 from state_signals.exceptions import MalformedMessage, ServerUnreachable, TransportError
 from state_signals.messages import SHUTDOWN, Signal

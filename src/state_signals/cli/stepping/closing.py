@@ -11,9 +11,9 @@ from contextlib import suppress
 from state_signals.asyncio.link import perform
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
-from state_signals.cli.lookup import Found, Stage, look, owner_name
 from state_signals.cli.options import Server
-from state_signals.cli.steps import StepFailed, check_open, perform_step, resumed
+from state_signals.cli.stepping.lookup import Found, Stage, look, owner_name
+from state_signals.cli.stepping.steps import StepFailed, check_open, perform_step, resumed
 from state_signals.codec import decode_signal, encode_response
 from state_signals.exceptions import MalformedMessage, PublisherIdInUse, RunAborted, ServerUnreachable
 from state_signals.identity import fate

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
-from state_signals.cli.progress import drawn, noted
-from state_signals.cli.waits import Wait, listed
+from state_signals.cli.waiting.progress import drawn, noted
+from state_signals.cli.waiting.waits import Wait, listed
 from state_signals.results import Outcome, PublishResult, Report, ResultCodes
 
 __all__ = ["RoundReporter", "as_object", "listed", "verdict"]

@@ -8,11 +8,11 @@ from typing import Any
 from state_signals.asyncio import SignalExporter
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
-from state_signals.cli.lookup import Found, look
 from state_signals.cli.options import Server
-from state_signals.cli.rounds import RoundReporter, as_object, verdict
-from state_signals.cli.steps import StepFailed, check_open, perform_step, resumed
-from state_signals.cli.waits import RoundWait
+from state_signals.cli.stepping.lookup import Found, look
+from state_signals.cli.stepping.steps import StepFailed, check_open, perform_step, resumed
+from state_signals.cli.waiting.rounds import RoundReporter, as_object, verdict
+from state_signals.cli.waiting.waits import RoundWait
 from state_signals.results import PublishResult
 from state_signals.transport.base import AsyncTransport
 

@@ -11,9 +11,9 @@ from typing import Any
 from state_signals.asyncio import SignalExporter
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode, by_signal
-from state_signals.cli.lookup import Found, Stage, close_to, live_exporters, look, newest_response, owner_name
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
+from state_signals.cli.stepping.lookup import Found, Stage, close_to, live_exporters, look, newest_response, owner_name
 from state_signals.exceptions import PublisherIdInUse, RunAborted, StateSignalsError, UnknownExporter
 from state_signals.identity import fate
 from state_signals.transport.base import AsyncTransport

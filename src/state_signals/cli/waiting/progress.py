@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from state_signals.cli import output
-from state_signals.cli.waits import Standing, Wait
+from state_signals.cli.waiting.waits import Standing, Wait
 
 __all__ = ["Overlay", "as_block", "as_line", "cells", "cut", "drawn", "fitted", "noted"]
 

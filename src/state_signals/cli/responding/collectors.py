@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 
 from state_signals.cli import output
-from state_signals.cli.actions import Action, Shell
-from state_signals.cli.endings import WAS_ENDED, Answer, Ending
+from state_signals.cli.responding.actions import Action, Shell
+from state_signals.cli.responding.endings import WAS_ENDED, Answer, Ending
 from state_signals.messages import Signal
 
 __all__ = ["Collectors", "Span"]

@@ -1,0 +1,1 @@
+"""Acting on signals with shell commands."""

@@ -1,0 +1,1 @@
+"""A command between two signals."""
