@@ -43,6 +43,7 @@ __all__ = [
     "Restore",
     "SaveRoster",
     "ShowPresence",
+    "stream_id",
 ]
 
 
@@ -89,6 +90,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
         record: what `Publish.record` has kept, by field.
         roster: JSON by responder_id, as `SaveRoster` has kept it.
         server_time: seconds since the epoch by the server's clock.
+        newest: id of the newest response in the stream; None: there is none.
     """
 
     owner: bytes | None
@@ -97,6 +99,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     record: Mapping[bytes, bytes]
     roster: Mapping[bytes, bytes]
     server_time: float
+    newest: bytes | None = None
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
@@ -325,3 +328,9 @@ ExporterRequest = (
 ExporterReply = Claimed | Done | PositionTaken | JournalChecked | Beaten | PresenceChecked | ResponsesOpened
 ResponderRequest = Discover | Introduce | CatchUp | Answer | ShowPresence | Leave
 ResponderReply = Discovered | Introduced | CaughtUp | Done
+
+
+def stream_id(text: bytes) -> tuple[int, int]:
+    """Return the id of a stream's entry as something that can be compared."""
+    milliseconds, _, number = text.partition(b"-")
+    return int(milliseconds), int(number or 0)

@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 from state_signals.exceptions import Closed, PublisherIdInUse, RunAborted
 from state_signals.protocol.events import (
+    CaughtUp,
     ClaimHeld,
     Event,
     OutcomeKnown,
@@ -19,13 +20,16 @@ from state_signals.protocol.events import (
 )
 from state_signals.results import Report
 
-__all__ = ["CLAIM", "SUBSCRIPTION", "End", "Waiter", "Waiters"]
+__all__ = ["CLAIM", "READ", "SUBSCRIPTION", "End", "Waiter", "Waiters"]
 
 End = PublisherIdInUse | Closed | RunAborted
 """Why nothing will come any more."""
 
 SUBSCRIPTION = "subscription"
 """Key of whoever waits in `initialize_and_wait`; no signal id looks like it."""
+
+READ = "read"
+"""Key of whoever waits until everything is read that was said before."""
 
 CLAIM = "claim"
 """Key of whoever waits for the `publisher_id`."""
@@ -84,6 +88,8 @@ class Waiters(Generic[_AnyQueue]):
             waiter = self._waiters.get(SUBSCRIPTION)
         elif isinstance(event, ClaimHeld):
             waiter = self._waiters.get(CLAIM)
+        elif isinstance(event, CaughtUp):
+            waiter = self._waiters.get(READ)
         elif isinstance(event, RoundCompleted | OutcomeKnown | SignalSent | SignalUnsent | SignalRefused):
             waiter = self._waiters.get(event.signal_id)
         else:

@@ -8,11 +8,12 @@ import pytest
 
 from state_signals import IllegalEvent
 from state_signals.codec import decode_signal
-from state_signals.protocol.events import ClaimHeld, Restored
+from state_signals.protocol.events import CaughtUp, ClaimHeld, Restored
 from state_signals.protocol.registration import Member
 from state_signals.protocol.states import ExporterState
 from state_signals.requests import Restore
 from tests.protocol.stage import (
+    KEYS,
     Exporter,
     Server,
     answer,
@@ -219,3 +220,67 @@ def test_of_whom_the_one_that_crashed_expected_proofs_of_life_they_are_expected_
         core.work(now)
     assert list(ended[0].result.lost) == ["a"]
     assert 3.0 < now < 6.0
+
+
+# What was said before
+
+
+def say(server: Server, responder_id: str, signal_id: str) -> bytes:
+    """Have a responder answer an initialization while nobody reads. Return where that lies."""
+    message = {"responder_id": responder_id, "publisher_id": "fio-1", "event": "initialization", "signal_id": signal_id}
+    key = KEYS.reply("fio-1")
+    server._do(key, "XADD", "*", "r", json.dumps(message).encode())
+    [[place, _]] = server._do(key, "XREVRANGE", "+", "-", "COUNT", 1)
+    found: bytes = place
+    return found
+
+
+def test_it_is_known_when_everything_is_read_that_was_said_before():
+    server = Server()
+    crashed(server)
+    newest = say(server, "late", identifier(1))
+    core = resuming(server)
+    assert core.is_behind
+    every_event(core)
+    core.responses_read(b"8-0")
+    assert core.is_behind
+    core.responses_read(newest)
+    assert not core.is_behind
+    assert every_event(core) == [CaughtUp()]
+
+
+def test_what_is_lost_need_not_be_read():
+    server = Server()
+    crashed(server)
+    say(server, "late", identifier(1))
+    core = resuming(server)
+    every_event(core)
+    core.responses_lost()
+    assert not core.is_behind
+    assert CaughtUp() in every_event(core)
+
+
+def test_entries_that_hold_no_response_are_not_waited_for():
+    server = Server()
+    crashed(server)
+    server._do(KEYS.reply("fio-1"), "XADD", "*", "o", "")
+    assert not resuming(server).is_behind
+
+
+def test_a_stream_that_cannot_be_read_is_not_waited_for():
+    server = Server()
+    crashed(server)
+    server._do(KEYS.reply("fio-1"), "SET", "text")
+    core = resuming(server)
+    assert not core.is_behind
+    assert core.subs == {"a", "b", "c"}
+
+
+def test_what_has_been_said_is_known_to_be_told_or_not():
+    core = Exporter(Server())
+    core.initialize(["start"], now=0.0, sent=0.0)
+    assert core.has_to_tell
+    assert core.has_events is False
+    core.work()
+    assert not core.has_to_tell
+    assert core.has_events

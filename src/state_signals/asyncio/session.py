@@ -24,6 +24,7 @@ from state_signals.exceptions import Closed, PublisherIdInUse, RunAborted, Serve
 from state_signals.exporter_endpoint import ExporterEndpoint
 from state_signals.protocol.events import (
     AbortRequested,
+    CaughtUp,
     ClaimHeld,
     ClaimRefused,
     Event,
@@ -37,14 +38,14 @@ from state_signals.requests import Release
 from state_signals.transport.base import AsyncTransport
 from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import async_transport
-from state_signals.waiters import CLAIM, End, Waiter, Waiters
+from state_signals.waiters import CLAIM, READ, End, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis.asyncio
 
 __all__ = ["Session"]
 
-_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
+_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld, CaughtUp)
 
 _News = asyncio.Queue[Event | End]
 
@@ -98,7 +99,7 @@ class Session(ExporterEndpoint):
                 # What was heard is to be saved, and nothing more heard after that.
                 await self._stop_listening()
             if lives_on or self._aborted is not None:
-                await self._link.pump(time.monotonic() + CLOSE_TIMEOUT)
+                await self._tell_at_last(time.monotonic() + CLOSE_TIMEOUT)
             elif is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
                 await self._shutdown(self._core.tag, CLOSE_TIMEOUT)
@@ -114,6 +115,13 @@ class Session(ExporterEndpoint):
             self._tell_waiters()
             self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
             await self._transport.close()
+
+    async def _tell_at_last(self, until: float) -> None:
+        """Have everything sent that is on its way; our own task may have to connect for that."""
+        await self._link.pump(until)
+        while not self._link.is_up and self._core.has_to_tell and time.monotonic() < until:
+            await asyncio.sleep(DUE_AGAIN)
+            await self._link.pump(until)
 
     async def _connect(self) -> None:
         while True:
@@ -143,6 +151,16 @@ class Session(ExporterEndpoint):
             raise self._unknown()
         if self._core.state is ExporterState.INITIALIZED:
             await self._start_listening(until)
+            await self._catch_up(until)
+
+    async def _catch_up(self, until: float) -> None:
+        """Read what responders have said before: who has subscribed meanwhile is on the roster, who has left is not."""
+        waiter = self._waiters.add(READ)
+        try:
+            if self._core.is_behind:
+                await self._wait(waiter, CaughtUp, until)
+        finally:
+            self._waiters.remove(READ)
 
     async def _initialize(
         self,
@@ -241,7 +259,7 @@ class Session(ExporterEndpoint):
         self._closed = True
         await self._stop_listening()
         await self._link.stop()
-        await self._release(keeps_record=True)
+        await self._release(keeps_record=True, lives_on=self._resumes and self._core.state is ExporterState.INITIALIZED)
         await self._transport.close()
 
     async def _release(self, *, keeps_record: bool = False, lives_on: bool = False) -> None:

@@ -9,6 +9,7 @@ from state_signals.results import PublishResult, Report
 
 __all__ = [
     "AbortRequested",
+    "CaughtUp",
     "ClaimHeld",
     "ClaimRefused",
     "Degraded",
@@ -66,6 +67,10 @@ class ClaimRefused(msgspec.Struct, frozen=True, gc=False):
     """The `publisher_id` belongs to another exporter, which is alive. `owner` is what it says of itself."""
 
     owner: bytes
+
+
+class CaughtUp(msgspec.Struct, frozen=True, gc=False):
+    """Everything was read that responders had said before we resumed the exporter."""
 
 
 class SignalSent(msgspec.Struct, frozen=True, gc=False):
@@ -156,6 +161,7 @@ Event = (
     | ResponderSubscribed
     | ResponderLeft
     | AbortRequested
+    | CaughtUp
     | ClaimHeld
     | ClaimRefused
     | SignalSent

@@ -15,6 +15,7 @@ from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.messages import INITIALIZATION, RESERVED_EVENTS, SHUTDOWN
 from state_signals.protocol.events import (
     AbortRequested,
+    CaughtUp,
     ClaimHeld,
     Event,
     MessageRefused,
@@ -32,7 +33,7 @@ from state_signals.protocol.rounds import Round, RoundOptions
 from state_signals.protocol.server_side import Facts, ServerSide
 from state_signals.protocol.speech import Speech
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
-from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked, Release
+from state_signals.requests import ExporterReply, ExporterRequest, PresenceChecked, Release, stream_id
 from state_signals.verdicts import encode_verdict
 
 __all__ = ["TIME_TO_SEND", "ExporterProtocol"]
@@ -92,6 +93,7 @@ class ExporterProtocol:
         self._announced_until: float | None = None
         # The newest initialization that the server has taken, and its identifier.
         self._initialization: tuple[str, bytes] | None = None
+        self._unread: bytes | None = None
         self._events: deque[Event] = deque()
         self._roster = Roster(self._events.append)
         self._presence = Presence(presence_ttl)
@@ -272,6 +274,11 @@ class ExporterProtocol:
         self._end_what_is_open(now)
         return publication.signal_id
 
+    @property
+    def has_to_tell(self) -> bool:
+        """Whether a signal has not reached the server yet."""
+        return bool(self._server.outgoing)
+
     def close(self, now: float) -> None:
         """End it: nothing can be asked for any more."""
         self.state = self._next_state(ExporterAction.CLOSE)
@@ -382,9 +389,18 @@ class ExporterProtocol:
     def responses_read(self, position: bytes) -> None:
         """Take note how far the responses were read, for whoever resumes."""
         self._server.position = position
+        if self._unread is not None and stream_id(position) >= stream_id(self._unread):
+            self._caught_up()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether responders have said something, before we resumed, that was not read; `CaughtUp` follows then."""
+        return self._unread is not None
 
     def responses_lost(self) -> None:
         """Take note that the server has lost responses: what they may have answered is announced again."""
+        if self._unread is not None:
+            self._caught_up()
         if self.state is ExporterState.INITIALIZED:
             self._server.responses_lost()
 
@@ -524,6 +540,10 @@ class ExporterProtocol:
                 self._resume()
             self._server.registration.roster_is(self.subs, self._member)
 
+    def _caught_up(self) -> None:
+        self._unread = None
+        self._events.append(CaughtUp())
+
     def _resume(self) -> None:
         found = self._server.found
         record = None if found is None else read_record(found.record)
@@ -535,6 +555,8 @@ class ExporterProtocol:
         self._server.position = record.position or b"0-0"
         if record.events is None:
             return
+        if found.newest is not None and stream_id(found.newest) > stream_id(self._server.position):
+            self._unread = found.newest
         self.state, self.legal_events, self.tag = ExporterState.INITIALIZED, record.events, record.tag
         if record.announcement is not None:
             self._responses.announced(record.announcement)

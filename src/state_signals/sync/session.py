@@ -21,6 +21,7 @@ from state_signals.exceptions import Closed, PublisherIdInUse, RunAborted, Serve
 from state_signals.exporter_endpoint import ExporterEndpoint
 from state_signals.protocol.events import (
     AbortRequested,
+    CaughtUp,
     ClaimHeld,
     ClaimRefused,
     Event,
@@ -37,7 +38,7 @@ from state_signals.sync.workers import Guard
 from state_signals.transport.base import Transport
 from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import transport
-from state_signals.waiters import CLAIM, Waiter, Waiters
+from state_signals.waiters import CLAIM, READ, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis
@@ -47,7 +48,7 @@ __all__ = ["Session"]
 _LONGEST_WAIT = 86_400.0
 """Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
 
-_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld)
+_Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld, CaughtUp)
 
 
 class Session(ExporterEndpoint):
@@ -103,7 +104,7 @@ class Session(ExporterEndpoint):
                 # What was heard is to be saved, and nothing more heard after that.
                 self._stop_listening()
             if lives_on or self._aborted is not None:
-                self._link.pump(time.monotonic() + CLOSE_TIMEOUT)
+                self._tell_at_last(time.monotonic() + CLOSE_TIMEOUT)
             elif is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
                 self._shutdown(self._core.tag, CLOSE_TIMEOUT)
@@ -127,6 +128,13 @@ class Session(ExporterEndpoint):
             with self._lock:
                 self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
             self._transport.close()
+
+    def _tell_at_last(self, until: float) -> None:
+        """Have everything sent that is on its way; our own thread may have to connect for that."""
+        self._link.pump(until)
+        while not self._link.is_up and self._core.has_to_tell and time.monotonic() < until:
+            time.sleep(DUE_AGAIN)
+            self._link.pump(until)
 
     def _connect(self) -> None:
         while True:
@@ -158,6 +166,19 @@ class Session(ExporterEndpoint):
             raise self._unknown()
         if self._core.state is ExporterState.INITIALIZED:
             self._start_listening(until)
+            self._catch_up(until)
+
+    def _catch_up(self, until: float) -> None:
+        """Read what responders have said before: who has subscribed meanwhile is on the roster, who has left is not."""
+        with self._lock:
+            waiter = self._waiters.add(READ)
+            is_behind = self._core.is_behind
+        try:
+            if is_behind:
+                self._wait(waiter, CaughtUp, until)
+        finally:
+            with self._lock:
+                self._waiters.remove(READ)
 
     def _initialize(
         self,
@@ -262,7 +283,7 @@ class Session(ExporterEndpoint):
         """End before it has begun. What was to be resumed still can be."""
         self._stop_listening()
         self._link.stop()
-        self._release(keeps_record=True)
+        self._release(keeps_record=True, lives_on=self._resumes and self._core.state is ExporterState.INITIALIZED)
         self._transport.close()
 
     def _release(self, *, keeps_record: bool = False, lives_on: bool = False) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final
 
 from state_signals import requests
-from state_signals.requests import Entry
+from state_signals.requests import Entry, stream_id
 from state_signals.transport.base import Batch, Refusal
 from state_signals.transport.keys import Keys
 
@@ -120,21 +120,19 @@ class Commands:
             _, heir, found = _good((yield Batch(owner, (place, ("GET", takeover), ("GET", owner)))))
             if (heir, found) == (request.owner, request.instead_of):
                 yield Batch(owner, (("DEL", owner),))
-        replies = _good(
+        *replies, newest = yield Batch(
+            owner,
             (
-                yield Batch(
-                    owner,
-                    (
-                        ("SET", owner, request.owner, "NX", "PX", _milliseconds(request.ttl)),
-                        ("GET", owner),
-                        ("PTTL", owner),
-                        ("XREVRANGE", self._keys.journal(name), "+", "-", "COUNT", 1),
-                        ("HGETALL", self._keys.record(name)),
-                        ("HGETALL", self._keys.roster(name)),
-                    ),
-                )
-            )
+                ("SET", owner, request.owner, "NX", "PX", _milliseconds(request.ttl)),
+                ("GET", owner),
+                ("PTTL", owner),
+                ("XREVRANGE", self._keys.journal(name), "+", "-", "COUNT", 1),
+                ("HGETALL", self._keys.record(name)),
+                ("HGETALL", self._keys.roster(name)),
+                ("XREVRANGE", self._keys.reply(name), "+", "-", "COUNT", 1),
+            ),
         )
+        _good(replies)
         # Whoever comes from now on sees the exporter, before it has said anything.
         names = (name,) if replies[1] == request.owner else ()
         return requests.Claimed(
@@ -144,6 +142,8 @@ class Commands:
             record=_mapping(replies[4]),
             roster=_mapping(replies[5]),
             server_time=(yield from self._seen(self._keys.exporters, names)),
+            # Whether it can be read at all shows when it is opened.
+            newest=None if isinstance(newest, Refusal) or not _values(newest, RESPONSE) else newest[0][0],
         )
 
     def _publish(self, request: requests.Publish) -> Steps:
@@ -261,7 +261,7 @@ class Commands:
         last: bytes = newest[0][0]
         if request.after is None:
             return requests.ResponsesOpened(after=last, has_lost=False)
-        if _id(after) > (0, 0) and not read:
+        if stream_id(after) > (0, 0) and not read:
             # The server has gone back in time, and nobody knows how far. Another one's clock may have been behind:
             # then what is new has smaller ids.
             return requests.ResponsesOpened(after=b"0-0", has_lost=True)
@@ -397,12 +397,7 @@ def _values(found: Any, name: bytes) -> list[bytes]:
 
 
 def _head(newest: Any) -> int:
-    return _id(newest[0][0])[0] if newest else 0
-
-
-def _id(text: bytes) -> tuple[int, int]:
-    milliseconds, _, number = text.partition(b"-")
-    return int(milliseconds), int(number)
+    return stream_id(newest[0][0])[0] if newest else 0
 
 
 def _seconds(time: Any) -> float:

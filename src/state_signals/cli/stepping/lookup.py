@@ -23,7 +23,6 @@ __all__ = [
     "keep",
     "live_exporters",
     "look",
-    "newest_response",
     "owner_name",
 ]
 
@@ -144,20 +143,6 @@ async def keep(transport: AsyncTransport, publisher_id: str, settings: RunSettin
     """
     record = transport.keys.record(publisher_id)
     await _ask(transport, record, ("HSET", record, _SETTINGS, settings.encode()))
-
-
-async def newest_response(transport: AsyncTransport, publisher_id: str) -> tuple[int, int]:
-    """Return the id of the newest response to an exporter; zeros: there is none.
-
-    Raises:
-        TransportError: if the server cannot be asked.
-    """
-    key = transport.keys.reply(publisher_id)
-    (newest,) = await _ask(transport, key, ("XREVRANGE", key, "+", "-", "COUNT", 1))
-    if not newest:
-        return 0, 0
-    milliseconds, _, number = newest[0][0].partition(b"-")
-    return int(milliseconds), int(number)
 
 
 async def live_exporters(transport: AsyncTransport) -> list[str]:

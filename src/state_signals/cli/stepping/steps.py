@@ -13,7 +13,7 @@ from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode, by_signal
 from state_signals.cli.options import Server
 from state_signals.cli.session import Interrupted, Interrupts, connected, log_to_stderr
-from state_signals.cli.stepping.lookup import Found, Stage, close_to, live_exporters, look, newest_response, owner_name
+from state_signals.cli.stepping.lookup import Found, Stage, close_to, live_exporters, look, owner_name
 from state_signals.exceptions import PublisherIdInUse, RunAborted, StateSignalsError, UnknownExporter
 from state_signals.identity import fate
 from state_signals.transport.base import AsyncTransport
@@ -26,9 +26,6 @@ _LOOK_EVERY = 0.1
 
 _LEAST = 5.0
 """Seconds that taking over may take, at the least, once nobody has the exporter."""
-
-_CATCH_UP = 5.0
-"""Seconds that reading what was said while nobody listened may take."""
 
 Step = Callable[[AsyncTransport], Coroutine[Any, Any, int]]
 
@@ -127,7 +124,6 @@ async def resumed(
     """
     exporter = await _resume(transport, server, found, timeout)
     try:
-        await _catch_up(transport, exporter)
         yield exporter
     finally:
         await left_behind(exporter)
@@ -181,19 +177,6 @@ async def _resume_once(server: Server, found: Found) -> SignalExporter:
         presence_ttl=found.settings.presence,
         retention=found.settings.retention,
     )
-
-
-async def _catch_up(transport: AsyncTransport, exporter: SignalExporter) -> None:
-    """Wait until the exporter has heard what was said before it went on: who has subscribed meanwhile is to count."""
-    newest = await newest_response(transport, exporter.pub_id)
-    deadline = time.monotonic() + _CATCH_UP
-    while _position(exporter) < newest and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0.001)
-
-
-def _position(exporter: SignalExporter) -> tuple[int, int]:
-    milliseconds, _, number = (exporter._core.position or b"0-0").partition(b"-")  # noqa: SLF001 - of our package
-    return int(milliseconds), int(number)
 
 
 def _is_in_use(found: Found, timeout: float | None) -> StepFailed:
