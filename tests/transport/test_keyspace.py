@@ -230,7 +230,7 @@ def carried_out(execute: Execute, request: Any) -> Any:
 def without_time(reply: Any) -> Any:
     match reply:
         case requests.Claimed():
-            return replace(reply, expires_in=reply.expires_in > 0, server_time=0.0)
+            return replace(reply, expires_in=reply.expires_in > 0, server_time=0.0, newest=reply.newest is not None)
         case requests.Beaten():
             return replace(reply, server_time=0.0)
         case requests.PresenceChecked():

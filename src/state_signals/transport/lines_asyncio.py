@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,10 @@ from state_signals.transport.settings import Address, make_connection
 __all__ = ["Cancellations", "Dialer", "Line", "SentinelDialer", "deadline"]
 
 _CHUNK = 65_536
+"""Bytes that are read at once."""
+
+_MOST_UNREAD = 4 * _CHUNK
+"""Bytes that are taken from the server before somebody asks for them."""
 
 _LONGEST = 86_400.0
 
@@ -53,6 +58,100 @@ class deadline:  # noqa: N801 - it is used as asyncio.timeout is
             raise redis.TimeoutError(f"no reply within {self._seconds:.3g} seconds") from None
 
 
+class _Buffer(threading.local):
+    """Where the loop of a thread reads to: what arrives is taken from there at once, whatever the connection."""
+
+    def __init__(self) -> None:
+        self.data = bytearray(_CHUNK)
+        # TLS fills it piece by piece: a slice of it must not be a copy.
+        self.view = memoryview(self.data)
+
+
+_buffer = _Buffer()
+
+
+class _Protocol(asyncio.BufferedProtocol):
+    """What arrives goes to the reader of replies without being copied.
+
+    The streams of asyncio let the system allocate a quarter of a megabyte for each read, which takes longer than all
+    that is done with it.
+    """
+
+    def __init__(self, transport: asyncio.Transport, reader: Any) -> None:
+        self.is_ended = False
+        self.error: Exception | None = None
+        self._transport = transport
+        self._reader = reader
+        self._unread = 0
+        self._is_held_back = False
+        self._arrival: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+
+    # What the transport calls
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return _buffer.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.take_over(_buffer.data, nbytes)
+
+    def eof_received(self) -> None:
+        self.is_ended = True
+        self._wake(self._arrival)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_ended, self.error = True, exc
+        self._wake(self._arrival)
+        self._wake(self._room)
+
+    def pause_writing(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        room, self._room = self._room, None
+        self._wake(room)
+
+    # What the line calls
+
+    def take_over(self, data: bytes | bytearray, length: int) -> None:
+        """Take what has arrived."""
+        self._reader.feed(data, 0, length)
+        self._unread += length
+        if self._unread > _MOST_UNREAD and not self._is_held_back:
+            self._is_held_back = True
+            self._transport.pause_reading()
+        self._wake(self._arrival)
+
+    async def arrival(self) -> None:
+        """Wait until something has arrived since the last time. May be cancelled without loss."""
+        if not self._unread and not self.is_ended:
+            self._arrival = asyncio.get_running_loop().create_future()
+            try:
+                await self._arrival
+            finally:
+                self._arrival = None
+        if not self._unread:
+            raise self.error or redis.ConnectionError("the server closed the connection")
+        self._unread = 0
+        if self._is_held_back:
+            self._is_held_back = False
+            self._transport.resume_reading()
+
+    async def room(self) -> None:
+        """Wait until what was written is on its way, but for a little."""
+        if self.is_ended:
+            raise self.error or redis.ConnectionError("the server closed the connection")
+        if self._room is not None:
+            await self._room
+            if self.is_ended:
+                raise self.error or redis.ConnectionError("the server closed the connection")
+
+    @staticmethod
+    def _wake(waiter: asyncio.Future[None] | None) -> None:
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+
 class Line:
     """A connection to one server, used by one task at a time.
 
@@ -64,14 +163,20 @@ class Line:
     def __init__(self, connection: Any, closed: Callable[[Line], None]) -> None:
         self._connection = connection
         self._closed = closed
-        # redis-py does not show them, and has nothing that would do.
-        self._stream: asyncio.StreamReader = connection._reader  # noqa: SLF001
-        self._writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001
         self._reader = replies.reader()
+        # redis-py does not show it, and has nothing that would do.
+        self._transport: Any = connection._writer.transport  # noqa: SLF001
+        self._protocol = _Protocol(self._transport, self._reader)
+        self._transport.set_protocol(self._protocol)
+        early = bytes(connection._reader._buffer)  # noqa: SLF001
+        if early:
+            self._protocol.take_over(early, len(early))
+        # It may have stopped reading: nobody has asked its stream.
+        self._transport.resume_reading()
 
     def is_stale(self) -> bool:
         """Whether the server has hung up since the last reply."""
-        return self._stream.at_eof() or self._stream.exception() is not None or self._writer.is_closing()
+        return self._protocol.is_ended or self._transport.is_closing()
 
     async def exchange(self, data: bytes, count: int) -> list[Any]:
         """Send commands, and return as many replies; errors among them are `hiredis.ReplyError`.
@@ -83,8 +188,8 @@ class Line:
 
     async def send(self, data: bytes) -> None:
         """Send commands."""
-        self._writer.write(data)
-        await self._writer.drain()
+        self._transport.write(data)
+        await self._protocol.room()
 
     async def read(self, count: int) -> list[Any]:
         """Return the next replies."""
@@ -99,10 +204,7 @@ class Line:
 
     async def take(self) -> None:
         """Wait for something to arrive, and take it. May be cancelled without loss."""
-        data = await self._stream.read(_CHUNK)
-        if not data:
-            raise redis.ConnectionError("the server closed the connection")
-        self._reader.feed(data)
+        await self._protocol.arrival()
 
     def replies(self) -> list[Any]:
         """Return the replies that were taken."""
@@ -114,7 +216,7 @@ class Line:
     def cut(self) -> None:
         """End what another task is waiting for here."""
         # Not close(): that waits until everything is sent, which the server may never take.
-        self._writer.transport.abort()
+        self._transport.abort()
 
     async def close(self) -> None:
         """Close the connection. Idempotent."""
