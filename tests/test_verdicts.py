@@ -12,8 +12,9 @@ from state_signals.verdicts import decode_verdict, encode_verdict
 reports = st.builds(
     Report,
     outcome=st.sampled_from(Outcome),
-    ras=st.none() | st.integers(-(2**31), 2**31),
-    message=st.none() | st.text(),
+    # 1.0.1 sends both as they are.
+    ras=st.none() | st.integers() | st.integers(-(10**30), 10**30),
+    message=st.none() | st.text(st.characters(exclude_categories=())),
     elapsed=st.none() | st.floats(0, 1e6),
 )
 names = st.text(min_size=1, max_size=20)
@@ -28,6 +29,13 @@ def test_what_goes_in_comes_out(given_reports, ok, pending):
         name: each.outcome for name, each in given_reports.items()
     }
     assert sum(verdict.counts.values()) == len(given_reports)
+
+
+def test_what_only_version_1_sends_is_written_as_well_as_can_be():
+    given_reports = {"a": Report(outcome=Outcome.FAILED, ras=-(10**30), message="no \ud800")}
+    data = encode_verdict(PublishResult(ok=False, reports=given_reports, signal_id="1" * 32), lambda _: False)
+    written = decode_verdict(data).reports["a"]
+    assert (written.outcome, written.ras, written.message) == (Outcome.FAILED, -(2**63) + 1, "no ?")
 
 
 def test_answers_that_lie_in_the_stream_are_not_written_again():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from state_signals.arguments import is_unicode
 from state_signals.exceptions import MalformedMessage
 from state_signals.results import Outcome, PublishResult, Report
 
@@ -49,6 +50,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     pending: int = 0
     reports: dict[str, WrittenReport] = {}
 
+
+_LARGEST_RAS = 2**63 - 1
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Verdict)
@@ -95,5 +98,11 @@ def decode_verdict(data: bytes) -> Verdict:
 
 
 def _written(report: Report) -> WrittenReport:
+    """Return what can be written: 1.0.1 sends numbers of any size, and texts that are no Unicode."""
+    ras, message = report.ras, report.message
+    if ras is not None:
+        ras = max(-_LARGEST_RAS, min(ras, _LARGEST_RAS))
+    if message is not None and not is_unicode(message):
+        message = message.encode(errors="replace").decode()
     elapsed = None if report.elapsed is None else round(report.elapsed, 6)
-    return WrittenReport(outcome=report.outcome, ras=report.ras, message=report.message, elapsed=elapsed)
+    return WrittenReport(outcome=report.outcome, ras=ras, message=message, elapsed=elapsed)

@@ -29,6 +29,18 @@ def test_a_verdict_goes_out_with_the_next_signal():
     assert len(written(core.server)) == 1
 
 
+def test_an_answer_that_cannot_be_written_down_as_it_is_counts_all_the_same():
+    core = initialized("a", "b")
+    publish(core)
+    for name, rest in (("a", rb'"ras": 1, "message": "\ud800"'), ("b", b'"ras": 1' + b"0" * 30)):
+        core.message_received(
+            b'{"responder_id": "%s", "publisher_id": "fio-1", "event": "start", %s}' % (name.encode(), rest), 0.25
+        )
+    publish(core, "stop", now=1.0)
+    [verdict] = written(core.server)
+    assert verdict.counts == {Outcome.SUCCEEDED: 1, Outcome.FAILED: 1}
+
+
 def test_without_a_next_signal_it_goes_out_with_a_proof_of_life():
     core = initialized("a", presence_ttl=3.0)
     answer(core, "a", publish(core), now=0.25)
