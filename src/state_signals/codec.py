@@ -82,12 +82,17 @@ class _WireEnvelope(msgspec.Struct, gc=False):
     empty: bool = False
 
 
+class _KnownEnvelope(_WireEnvelope, forbid_unknown_fields=True, gc=False):
+    """An envelope without anything of a later version."""
+
+
 class _OnlyEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    envelope: _WireEnvelope = msgspec.field(name=ENVELOPE_KEY)
+    envelope: _KnownEnvelope = msgspec.field(name=ENVELOPE_KEY)
 
 
-class _FlatSignal(msgspec.Struct, gc=False):
-    """A signal whose metadata hold nothing of a user's: most are."""
+class _FlatSignal(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A signal whose metadata hold nothing of a user's: most are. What is not known has to be looked at: msgspec skips
+    it, whatever it is."""
 
     publisher_id: str
     process_name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from state_signals.arguments import check_count, check_events, check_min_success, check_names, seconds
@@ -196,10 +196,13 @@ class ExporterProtocol:
         waits_for_lost: bool = False,
         stall_timeout: object = None,
         wait: bool = True,
+        tells_outcomes: bool = True,
         now: float,
         sent: float,
     ) -> str:
         """Announce a state and open its round. Return the signal's id; `RoundCompleted` ends it.
+
+        With `tells_outcomes`, there is an `OutcomeKnown` for each member before that.
 
         `SignalUnsent` or `SignalRefused` ends it, too, if the server has not taken it in time, or will not.
 
@@ -213,6 +216,7 @@ class ExporterProtocol:
             fail_fast=fail_fast,
             waits_for_lost=waits_for_lost,
             stall_timeout=seconds("stall_timeout", stall_timeout),
+            tells_outcomes=tells_outcomes,
         )
         following = self._next_state(ExporterAction.PUBLISH)
         awaits = wait and self.state is ExporterState.INITIALIZED
@@ -363,28 +367,14 @@ class ExporterProtocol:
 
     def message_received(self, data: bytes | str, now: float) -> None:
         """Take a response from the network, whatever it is."""
+        self.messages_received((data,), now)
+
+    def messages_received(self, batch: Sequence[bytes | str], now: float) -> None:
+        """Take responses that have arrived together."""
         # What is due comes first: an answer after the deadline is late, however busy the shell was in between.
         self._expire(now)
-        try:
-            response = decode_response(data, limits=self._limits)
-        except MalformedMessage as error:
-            self._refuse(error.reason, str(error))
-            return
-        if response.publisher_id != self.publisher_id:
-            # On the version 1 channel every exporter hears every answer of every run.
-            self.counters["for-another-exporter"] += 1
-        elif response.state == "left":
-            if response.responder_id in self.subs and self._responses.left(response, now):
-                self._server.registration.gone(response.responder_id)
-                self._roster.left(response.responder_id)
-        elif response.state == "abort":
-            self._abort_requested(response)
-        elif response.state is not None:
-            self._responses.progress(response, now)
-        elif response.event == INITIALIZATION:
-            self._subscribe(response.responder_id, response.signal_id, response.ttl, now)
-        else:
-            self._responses.answered(response, self.legal_events or (), now)
+        for data in batch:
+            self._take(data, now)
 
     def responses_read(self, position: bytes) -> None:
         """Take note how far the responses were read, for whoever resumes."""
@@ -463,6 +453,28 @@ class ExporterProtocol:
         return self._events.popleft() if self._events else None
 
     # How it is done
+
+    def _take(self, data: bytes | str, now: float) -> None:
+        try:
+            response = decode_response(data, limits=self._limits)
+        except MalformedMessage as error:
+            self._refuse(error.reason, str(error))
+            return
+        if response.publisher_id != self.publisher_id:
+            # On the version 1 channel every exporter hears every answer of every run.
+            self.counters["for-another-exporter"] += 1
+        elif response.state == "left":
+            if response.responder_id in self.subs and self._responses.left(response, now):
+                self._server.registration.gone(response.responder_id)
+                self._roster.left(response.responder_id)
+        elif response.state == "abort":
+            self._abort_requested(response)
+        elif response.state is not None:
+            self._responses.progress(response, now)
+        elif response.event == INITIALIZATION:
+            self._subscribe(response.responder_id, response.signal_id, response.ttl, now)
+        else:
+            self._responses.answered(response, self.legal_events or (), now)
 
     def _next_state(self, action: ExporterAction) -> ExporterState:
         following = EXPORTER[self.state].get(action)

@@ -208,7 +208,7 @@ class Responses:
     # How it is done
 
     def _tell(self, this: Round, names: list[str], now: float) -> None:
-        for responder_id in names:
+        for responder_id in names if this.tells_outcomes else ():
             self._emit(OutcomeKnown(this.signal_id, responder_id, this.reports[responder_id]))
         self._settle(this, now)
 

@@ -22,6 +22,7 @@ class RoundOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         fail_fast: it is over as soon as success is out of reach.
         waits_for_lost: those whose presence runs out stay pending; they may come back.
         stall_timeout: seconds without a sign of work after which a member is missing; None: never.
+        tells_outcomes: somebody wants to hear of each outcome when it is known.
     """
 
     timeout: float | None = None
@@ -29,6 +30,7 @@ class RoundOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     fail_fast: bool = False
     waits_for_lost: bool = False
     stall_timeout: float | None = None
+    tells_outcomes: bool = True
 
 
 class Round:
@@ -42,6 +44,7 @@ class Round:
         pending: the members without an outcome.
         reports: the others.
         messages: by responder_id, also from responders that are not members.
+        tells_outcomes: see `RoundOptions`.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Round:
         self.pending = set(roster)
         self.reports: dict[str, Report] = {}
         self.messages: dict[str, str] = {}
+        self.tells_outcomes = options.tells_outcomes
         self._options = options
         self._outsiders_left = max_outsiders
         self._min_success = _count(options.min_success, len(self.pending))

@@ -295,6 +295,7 @@ class SignalExporter(Session):
                 waits_for_lost=waits_for_lost,
                 stall_timeout=stall_timeout,
                 wait=wait,
+                tells_outcomes=on_outcome is not None,
                 now=time.monotonic(),
                 sent=time.time(),
             )

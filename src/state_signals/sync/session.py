@@ -307,8 +307,7 @@ class Session(ExporterEndpoint):
     def _received(self, arrived: Sequence[bytes], position: bytes | None) -> None:
         now = time.monotonic()
         with self._lock:
-            for data in arrived:
-                self._core.message_received(data, now)
+            self._core.messages_received(arrived, now)
             if position is not None:
                 self._core.responses_read(position)
             due = self._core.next_upkeep()
