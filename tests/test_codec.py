@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -65,6 +66,7 @@ envelopes = st.builds(
     journal=st.booleans(),
     again=st.booleans(),
     redelivered=st.booleans(),
+    aborted=st.none() | names,
 )
 responses = st.builds(Response, names, names, names, st.none() | st.integers(), st.none() | texts)
 receipts = st.builds(
@@ -133,7 +135,7 @@ def test_the_extension_adds_one_metadata_key_and_no_other(signal, envelope):
     extension = wire["metadata"].pop(ENVELOPE_KEY)
     assert wire == json.loads(signal.to_json_str()) | {"metadata": signal.metadata or {}}
     assert extension["v"] == 2
-    facts = {"v", "id", "seq", "sent", "reply", "wait", "ttl", "journal", "again", "redelivered", "empty"}
+    facts = {"v", "id", "seq", "sent", "reply", "wait", "ttl", "journal", "again", "redelivered", "aborted", "empty"}
     assert extension.keys() <= facts
 
 
@@ -441,6 +443,81 @@ def test_readers_ignore_keys_that_they_do_not_know(message):
 
 def test_readers_ignore_keys_in_the_envelope_that_they_do_not_know():
     assert decode_signal(wire_signal(ENVELOPE | {"mac": "00", "later": [1]})) == decode_signal(wire_signal(ENVELOPE))
+
+
+JSON_TEXTS = [
+    *(
+        '"a"',
+        '""',
+        '"\\ud800"',
+        '"\\ud83d\\ude00"',
+        '"\x01"',
+        '"\t"',
+        '"\\x"',
+        '"é"',
+        '"' + "b" * 1025 + '"',
+        f'"{SIGNAL_ID}"',
+    ),
+    *("0", "1", "-1", "1.0", "-0.0", "1e3", "1e400", "0.5", "01", "1.", "+1", "NaN", "Infinity", "-", ""),
+    *("9223372036854775807", "9223372036854775808", "18446744073709551616", "1" + "0" * 30, "1" + "0" * 5000),
+    *("null", "true", "false", "[]", "{}", "[" * 65 + "]" * 65, "[", '{"a": 1}'),
+]
+damages = st.lists(
+    st.tuples(st.integers(0, 600), st.sampled_from(["", " ", '"', ",", "\\", "\x00", "\ufeff", "x"])), max_size=1
+)
+
+
+@st.composite
+def signals_as_text(draw: st.DrawFn) -> str:
+    """A signal without metadata of a user's, that may be right and may be wrong in any way."""
+    values = st.sampled_from(JSON_TEXTS)
+
+    def written(good: dict[str, Any], names: list[str], *more: tuple[str, str]) -> str:
+        changes = draw(
+            st.lists(st.tuples(st.sampled_from([*names, "later", "\\ud800", "ev\\u0065nt"]), values), max_size=2)
+        )
+        pairs = draw(st.permutations([*((name, json.dumps(value)) for name, value in good.items()), *more, *changes]))
+        return "{" + ",".join(f'"{name}":{value}' for name, value in pairs) + "}"
+
+    fields = [field.name for field in msgspec.structs.fields(Envelope)]
+    envelope = f'{{"{ENVELOPE_KEY}":{written(ENVELOPE, ["v", "empty", *fields])}}}'
+    text = written(
+        SIGNAL, SIGNAL_KEYS, *draw(st.sampled_from([(), (("metadata", envelope),), (("metadata", "null"),)]))
+    )
+    for place, damage in draw(damages):
+        text = text[:place] + damage + text[place:]
+    return text
+
+
+@given(signals_as_text())
+@settings(max_examples=400)
+def test_the_short_way_takes_and_refuses_what_the_long_one_does(text):
+    """Only bytes are decoded in one go."""
+    found = []
+    for data in (text.encode(), text):
+        try:
+            signal = decode_signal(data)
+            found.append((repr(signal), signal.envelope))
+        except MalformedMessage as error:
+            found.append((error.reason, None))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "reason"),
+    [
+        (b'"\xff"', "not-utf8"),
+        (b"[" * 65 + b"]" * 65, "too-deep"),
+        (b"1" * 5000, "not-json"),
+    ],
+)
+def test_what_is_not_known_is_looked_at_all_the_same(unknown, reason):
+    for good in (wire_signal(), wire_signal(ENVELOPE)):
+        with pytest.raises(MalformedMessage, match=reason):
+            decode_signal(good.encode()[:-1] + b', "later": ' + unknown + b"}")
+    in_envelope = wire_signal(ENVELOPE).encode()[:-3] + b', "later": ' + unknown + b"}}}"
+    with pytest.raises(MalformedMessage, match=reason):
+        decode_signal(in_envelope)
 
 
 def test_an_unknown_key_that_is_no_text_is_refused():

@@ -91,8 +91,10 @@ class _OnlyEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _FlatSignal(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A signal whose metadata hold nothing of a user's: most are. What is not known has to be looked at: msgspec skips
-    it, whatever it is."""
+    """A signal whose metadata hold nothing of a user's: most are.
+
+    One with keys that are not known is none: msgspec would skip them, whatever they hold.
+    """
 
     publisher_id: str
     process_name: str
