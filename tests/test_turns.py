@@ -179,6 +179,85 @@ def test_closing_in_a_signal_handler_ends_the_wait(redis_url: str, responder: Re
         wait_until(lambda: len(client.client_list()) == before + 1)
 
 
+def test_others_read_while_somebody_is_told_of_an_outcome(exporter: SignalExporter) -> None:
+    told = threading.Event()
+    is_done = threading.Event()
+
+    def on_outcome(*_: object) -> None:
+        told.set()
+        assert is_done.wait(DEADLINE)
+
+    thread = threading.Thread(
+        target=lambda: exporter.publish_signal("start", timeout=DEADLINE, on_outcome=on_outcome), daemon=True
+    )
+    thread.start()
+    try:
+        assert told.wait(DEADLINE)
+        assert exporter.publish_signal("stop", timeout=DEADLINE / 2).ok
+    finally:
+        is_done.set()
+        thread.join(DEADLINE)
+
+
+def test_what_arrives_while_somebody_is_told_of_an_outcome_is_in_time(
+    exporter: SignalExporter, responder: Responder, redis_url: str
+) -> None:
+    late = Responder(redis_url, "late")
+    wait_until(lambda: exporter.subs == {"a", "late"})
+    late.may_answer.clear()
+
+    def on_outcome(name: str, _: object) -> None:
+        if name == "a":
+            late.may_answer.set()
+            time.sleep(2.5)
+
+    try:
+        assert exporter.publish_signal("start", timeout=2.0, on_outcome=on_outcome).ok
+    finally:
+        late.close()
+
+
+def test_closing_when_told_of_an_outcome_waits_for_nobody(exporter: SignalExporter) -> None:
+    took: list[float] = []
+
+    def on_outcome(*_: object) -> None:
+        began = time.monotonic()
+        exporter.close()
+        took.append(time.monotonic() - began)
+
+    with suppress(Closed):
+        exporter.publish_signal("start", timeout=DEADLINE, on_outcome=on_outcome)
+    assert took[0] < 0.9
+
+
+def test_a_signal_handler_can_publish_while_a_caller_reads(exporter: SignalExporter, responder: Responder) -> None:
+    results: list[PublishResult] = []
+
+    def handle(*_: object) -> None:
+        responder.may_answer.set()
+        results.append(exporter.publish_signal("stop", timeout=DEADLINE / 4))
+
+    previous = signal.signal(signal.SIGUSR1, handle)
+    me = threading.main_thread().ident
+    assert me is not None
+
+    def strike() -> None:
+        wait_until(lambda: reads_by_itself(exporter))
+        signal.pthread_kill(me, signal.SIGUSR1)
+
+    try:
+        for _ in range(5):
+            responder.may_answer.clear()
+            striker = threading.Thread(target=strike, daemon=True)
+            striker.start()
+            results.append(exporter.publish_signal("start", timeout=DEADLINE))
+            striker.join(DEADLINE)
+            assert "late" not in exporter.counters
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert [result.ok for result in results] == [True] * 10
+
+
 def made(keys: Keys, name: str) -> tuple[MemoryTransport, Turns[Any], list[bytes]]:
     """Turns of an inbox in memory, and what was delivered."""
     transport = MemoryTransport(name, keys)

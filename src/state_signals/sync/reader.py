@@ -127,6 +127,7 @@ class Reader(Worker, Generic[_AnyInbox]):
                 self._refused(error)
             return False
         except Interrupted:
+            backoff.reset()
             return not self.is_stopping
         except TransportError as error:
             if not self.is_stopping:

@@ -374,6 +374,8 @@ class Session(ExporterEndpoint):
                     continue
                 self._raise_for(news, self._link.error)
                 if isinstance(news, OutcomeKnown) and waiter.on_outcome is not None:
+                    # It may take its time: somebody else reads meanwhile.
+                    reading.end(is_urgent=len(self._waiters) > 1)
                     waiter.on_outcome(news.responder_id, news.report)
                 elif isinstance(news, kind):
                     return news

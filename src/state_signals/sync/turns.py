@@ -83,6 +83,8 @@ class Turns(Generic[_AnyInbox]):
         self._turn.acquire()
         self._is_ours = True
         self._borrower = 0
+        # A signal handler has interrupted whoever has the turn: nobody knows how far that is, nor when it goes on.
+        self._is_left = False
         self._applicant: News | None = None
         # What its own thread waits for while others have the turn: it is told nothing that it need not know.
         self._mail: queue.SimpleQueue[TransportError | None] = queue.SimpleQueue()
@@ -115,18 +117,25 @@ class Turns(Generic[_AnyInbox]):
             if time.monotonic() >= self._returned_at + _LINGER and self._turn.acquire(blocking=False):
                 self._is_ours = True
                 return
+        if self._is_left:
+            raise _interrupted()
 
     def close(self) -> None:
         """Close the inbox; if somebody else has the turn, that one does it."""
         self.is_over = True
-        is_interrupted = self._borrower == threading.get_ident()
-        if self._is_ours or self._turn.acquire(timeout=0.0 if is_interrupted else _PATIENCE):
+        if self._is_ours or self._turn.acquire(timeout=0.0 if self._is_left else _PATIENCE):
             self.inbox.close()
 
     # For everybody
 
+    @property
+    def is_left(self) -> bool:
+        """Whether its own thread reads from another inbox by now, because a signal handler needs that."""
+        return self._is_left
+
     def stop(self) -> None:
         """Have it end, whoever has the turn. Safe from a signal handler."""
+        self._is_left |= self._borrower == threading.get_ident()
         self.is_over = True
         self._mail.put(None)
         self.inbox.wake()
@@ -138,7 +147,10 @@ class Turns(Generic[_AnyInbox]):
         if self._turn.acquire(blocking=False):
             self._borrower = threading.get_ident()
             return True
-        if self._applicant is None:
+        if self._borrower == threading.get_ident():
+            # We are the signal handler: who reads does not go on before we have what we wait for.
+            self._leave()
+        elif self._applicant is None:
             self._applicant = applicant
             if self._is_ours:
                 self.inbox.wake()
@@ -159,6 +171,10 @@ class Turns(Generic[_AnyInbox]):
         """Take note that somebody does not want the turn any more."""
         if self._applicant is applicant:
             self._applicant = None
+
+    def _leave(self) -> None:
+        self._is_left = self.is_over = True
+        self._mail.put(None)
 
     def _next_mail(self) -> TransportError | None:
         if not self._turn.locked():
@@ -225,9 +241,10 @@ class Reading:
         is_done = False
         self._news.wake = turns.inbox.wake
         try:
-            arrived = turns.inbox.receive(seconds) if self._news.empty() else ()
+            arrived = turns.inbox.receive(seconds) if self._news.empty() and not turns.is_over else ()
             self._news.wake = None
-            if arrived:
+            # If it was left to somebody else meanwhile, that has read the same.
+            if arrived and not turns.is_left:
                 turns.deliver(turns.inbox, arrived)
             is_done = not turns.is_over
         except TransportError as lost:
@@ -237,4 +254,8 @@ class Reading:
             if not is_done:
                 # Also if a signal handler has raised: nobody knows how far that went, and the stream is read again.
                 self._mine = None
-                turns.give_back(error or Interrupted("its reader was interrupted"))
+                turns.give_back(error or _interrupted())
+
+
+def _interrupted() -> Interrupted:
+    return Interrupted("its reader was interrupted")
