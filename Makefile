@@ -13,10 +13,10 @@ JOBS ?= 2
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help demo test faults simulate docs coverage lint format bench clean
+.PHONY: help demo test faults simulate docs coverage lint format bench bench-short pictures clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(VENV)/.demo ## run the demonstration: real processes, a real workload, a table of outcomes
 	@$(BIN)/state-signals demo
@@ -52,9 +52,13 @@ format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(VENV)/.dev $(PEER_VENV)/.peer ## measure a round beside the same survey written by hand, and import cost
-	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/python benchmarks/round_trip.py
+bench: $(VENV)/.bench $(PEER_VENV)/.peer ## measure everything beside other ways to do it, and write docs/performance.md
+	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/python -m benchmarks --output build/bench.json
+	$(BIN)/python -m benchmarks.report build/bench.json
 	$(BIN)/python benchmarks/import_cost.py
+
+bench-short: $(VENV)/.dev ## measure rounds beside the same by hand, and fail if they have become slow
+	$(BIN)/python -m benchmarks --short --check --output build/bench-short.json
 
 pictures: $(VENV)/.dev ## make the pictures of the documentation, from real runs
 	$(BIN)/python -m docs.pictures.timeline
@@ -77,6 +81,10 @@ $(VENV)/.demo: $(VENV)/.created pyproject.toml
 $(VENV)/.dev: $(VENV)/.created pyproject.toml
 	$(PIP) install --editable '.[demo,plot]' --group dev
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(VENV)/.dev pyproject.toml
+	$(PIP) install --group benchmarks || echo "nats-py or pynng cannot be had here, and is left out" >&2
+	@touch $@
 
 # state-signals 1.0.1 lives apart: it has the same module name, wants another redis-py, and that one wants distutils.
 $(PEER_VENV)/.peer: Makefile
