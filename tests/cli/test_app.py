@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +182,14 @@ def test_a_defect_is_no_failed_responder(monkeypatch: pytest.MonkeyPatch, capsys
     assert "ZeroDivisionError" in said
     assert "\x1b" not in said
     assert said.endswith("state-signals: error: this is a defect; please report it with the lines above\n")
+
+
+def test_what_commands_do_knows_nothing_of_the_commands() -> None:
+    home = Path(app.__file__).parent
+    wrong = [
+        f"{file.relative_to(home)}: {line}"
+        for file in home.glob("*/*.py")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if (found := re.match(r"\s*from state_signals\.cli\.(\w+) import", line)) and found[1] in app.COMMANDS
+    ]
+    assert not wrong

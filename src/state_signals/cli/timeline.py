@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from state_signals.cli.looking.formats import Format
 from state_signals.cli.options import AsJson, ConnectTimeout, Namespace, Server, Url, check_texts, epilog
 from state_signals.exceptions import InvalidArgument
 
-__all__ = ["EPILOG", "Format", "timeline"]
+__all__ = ["EPILOG", "timeline"]
 
 EPILOG = epilog(
     "state-signals timeline uperf",
@@ -24,18 +24,6 @@ EPILOG = epilog(
     "Exit codes: 0 fine, also if rounds have failed; 2 usage, or an unknown exporter; 4 no connection, 130 Ctrl-C, "
     "143 SIGTERM.",
 )
-
-
-class Format(StrEnum):
-    """What a timeline can be written as."""
-
-    TEXT = "text"
-    SVG = "svg"
-    PNG = "png"
-    HTML = "html"
-    TRACE = "trace"
-    CSV = "csv"
-    JSON = "json"
 
 
 def timeline(

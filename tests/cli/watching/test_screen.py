@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
+from state_signals.cli.times import clock
 from state_signals.cli.watching.cells import ASCII, plain
 from state_signals.cli.watching.screen import Scene, frame
 from state_signals.cli.watching.terminal import glyphs_of, painted
-from state_signals.cli.watching.times import clock
 from state_signals.cli.watching.view import Pane, View
 from state_signals.runs.model import Run, RunState
 from tests.cli.watching.scenes import (

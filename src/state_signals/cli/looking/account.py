@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from state_signals.cli import output
+from state_signals.cli import output, times
 from state_signals.cli.looking.tables import Cell, Column, print_table
 from state_signals.cli.looking.words import OUTCOME_STYLES, SEVERITY, counted, date_and_time, tag_of, worst
-from state_signals.cli.watching import times
 from state_signals.messages import NO_TAG
 from state_signals.results import Outcome
 from state_signals.runs.model import Action, Round, RunState

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
 from state_signals.cli.looking.finding import chosen, resolved
+from state_signals.cli.looking.formats import Format, by_suffix
 from state_signals.cli.options import Server
 from state_signals.cli.stepping.steps import perform_step
-from state_signals.cli.timeline import Format
 from state_signals.exceptions import InvalidArgument
 from state_signals.runs.loading import load_runs
 from state_signals.runs.model import Run
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
     from state_signals.transport.base import AsyncTransport
 
 __all__ = ["Order", "draw"]
-
-_SUFFIXES = {
-    ".trace.json": Format.TRACE,
-    ".trace": Format.TRACE,
-    ".svg": Format.SVG,
-    ".png": Format.PNG,
-    ".html": Format.HTML,
-    ".htm": Format.HTML,
-    ".csv": Format.CSV,
-    ".json": Format.JSON,
-    ".txt": Format.TEXT,
-}
 
 _PIPE_WIDTH = 110
 """Columns of what is read by nobody in particular."""
@@ -114,7 +102,7 @@ def _checked(order: Order) -> Format:
             raise InvalidArgument(f"{option} takes seconds from the run's beginning, not {value:g}")
     if order.since is not None and order.until is not None and order.since >= order.until:
         raise InvalidArgument(f"--from-time {order.since:g} is not before --to-time {order.until:g}")
-    kind = order.kind or _by_suffix(order.file)
+    kind = order.kind or (Format.TEXT if order.file is None or _is_stdout(order.file) else by_suffix(order.file))
     if kind is Format.PNG and _is_stdout(order.file) and sys.stdout.isatty():
         raise InvalidArgument("a PNG is not for a terminal; give -o FILE, or redirect standard output")
     if order.file is not None and not _is_stdout(order.file) and not order.file.absolute().parent.is_dir():
@@ -124,18 +112,6 @@ def _checked(order: Order) -> Format:
 
 def _is_stdout(file: Path | None) -> bool:
     return file is None or str(file) == "-"
-
-
-def _by_suffix(file: Path | None) -> Format:
-    if file is None or _is_stdout(file):
-        return Format.TEXT
-    name = file.name.lower()
-    kind = next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), None)
-    if kind is None:
-        raise InvalidArgument(
-            f"the suffix of {file} does not say what to write; choose --format, or one of {', '.join(_SUFFIXES)}"
-        )
-    return kind
 
 
 async def _read(transport: AsyncTransport, server: Server, order: Order, found: list[_Found]) -> int:

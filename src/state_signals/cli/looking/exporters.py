@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from state_signals.cli import output
+from state_signals.cli import output, times
 from state_signals.cli.looking.tables import Cell, Column, print_table
 from state_signals.cli.looking.words import STATE_STYLES, counted, scope, tag_of
 from state_signals.cli.options import Server
-from state_signals.cli.watching import times
 from state_signals.messages import INITIALIZATION, SHUTDOWN
 from state_signals.runs.model import Member, Round, RunState
 from state_signals.runs.objects import member_object, round_object

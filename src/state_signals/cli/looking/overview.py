@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from state_signals.cli import times
 from state_signals.cli.looking.tables import Cell, Column, print_table
 from state_signals.cli.looking.words import OUTCOME_STYLES, STATE_STYLES, date_and_minute, tag_of, worst
-from state_signals.cli.watching import times
 from state_signals.results import Outcome
 from state_signals.runs.model import Run
 from state_signals.runs.recent import Numbered

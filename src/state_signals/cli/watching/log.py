@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from state_signals.cli.times import seconds
 from state_signals.cli.watching.cells import Span, safe
 from state_signals.cli.watching.roster import is_open
-from state_signals.cli.watching.times import seconds
 from state_signals.messages import NO_TAG
 from state_signals.results import Outcome
 from state_signals.runs.model import Action, Round, Run, RunState

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
+from state_signals.cli.times import age, clock, seconds
 from state_signals.cli.watching.cells import Glyphs, Line, Span, fit, line_width, safe, wrapped
 from state_signals.cli.watching.log import Entry
 from state_signals.cli.watching.roster import Row, Standing, counted, has_problem, is_open, shown_round
-from state_signals.cli.watching.times import age, clock, seconds
 from state_signals.cli.watching.view import Key, Listed
 from state_signals.messages import NO_TAG
 from state_signals.runs.model import Round, Run, RunState

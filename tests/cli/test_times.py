@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from state_signals.cli.watching.times import age, clock, seconds
+from state_signals.cli.times import age, clock, seconds
 
 
 @pytest.mark.parametrize(
