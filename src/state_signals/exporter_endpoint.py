@@ -86,10 +86,11 @@ class ExporterEndpoint(Endpoint):
 
     def _check_usable(self) -> None:
         super()._check_usable()
+        # Raised again and again, it must not collect where it has been.
         if self._superseded is not None:
-            raise self._superseded
+            raise self._superseded.with_traceback(None)
         if self._aborted is not None:
-            raise self._aborted
+            raise self._aborted.with_traceback(None)
 
     def _patience_to_claim(self) -> float:
         """Return the seconds within which it is known whose a `publisher_id` is, if the server reacts."""
@@ -104,7 +105,7 @@ class ExporterEndpoint(Endpoint):
     def _raise_for(self, news: object, why: TransportError | None) -> None:
         """Raise what ends a wait without the result that is waited for."""
         if isinstance(news, PublisherIdInUse | Closed | RunAborted):
-            raise news
+            raise news.with_traceback(None)
         if isinstance(news, SignalUnsent):
             raise self._unreachable("the signal was not published within its timeout", why)
         if isinstance(news, SignalRefused):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from state_signals import Closed, InvalidType, RunAborted
+from state_signals import Closed, InvalidType, RunAborted, UnknownExporter
 from tests.parties import Parties, Wire, eventually
 
 
@@ -113,3 +113,28 @@ async def test_who_closes_at_once_has_still_told_everybody(parties: Parties, wir
     await closing
     with pytest.raises(Closed):
         await exporter.publish_signal("start")
+
+
+async def test_who_resumes_what_was_aborted_meanwhile_is_told_and_tells(parties: Parties, wire: Wire) -> None:
+    exporter, [(responder, heard)] = await parties.crew("a", publisher_id="fio-1")
+    await exporter.detach()
+    ask_for_the_end(wire, "fio-1")
+    with pytest.raises(RunAborted, match="disk full"):
+        await parties.resumed("fio-1")
+    assert (await heard.next("shutdown")).aborted == "disk full"
+    # Nobody can go on with it.
+    with pytest.raises(UnknownExporter):
+        await parties.resumed("fio-1")
+    await responder.close()
+    assert not wire.leftovers()
+
+
+async def test_an_error_that_is_raised_again_and_again_does_not_grow(parties: Parties) -> None:
+    exporter, _ = await parties.crew("a")
+    await exporter.abort("disk full")
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(RunAborted) as caught:
+            await exporter.publish_signal("start")
+        lengths.append(len(caught.traceback))
+    assert lengths[1] == lengths[2]

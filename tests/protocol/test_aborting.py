@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from state_signals.codec import decode_signal
 from state_signals.protocol.events import AbortRequested, MessageRefused
 from state_signals.protocol.exporter import ExporterProtocol
@@ -25,6 +27,21 @@ def test_a_reason_is_not_needed():
     core = initialized("a")
     request(core, message=None)
     assert events(core) == [AbortRequested("no reason given", "operator")]
+
+
+@pytest.mark.parametrize(("message", "reason"), [("é" * 5_000, "é" * 1_024), (r"no \ud800", "no ?")])
+def test_a_reason_is_passed_on_as_responders_take_it(message, reason):
+    core = initialized("a")
+    core.message_received(
+        b'{"responder_id": "operator", "publisher_id": "fio-1", "event": "shutdown", "state": "abort", '
+        b'"signal_id": "%s", "message": "%s"}' % (identifier(1).encode(), message.encode()),
+        0.5,
+    )
+    [event] = events(core)
+    assert event == AbortRequested(reason, "operator")
+    core.shutdown(aborted=event.reason, now=1.0, sent=1.0)
+    [data] = core.said(1.0)
+    assert decode_signal(data).aborted == reason
 
 
 def test_what_is_meant_for_another_run_changes_nothing():

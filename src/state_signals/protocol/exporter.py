@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from state_signals.arguments import check_count, check_events, check_min_success, check_names, seconds
+from state_signals.arguments import check_count, check_events, check_min_success, check_names, is_unicode, seconds
 from state_signals.codec import WireResponse, decode_response
 from state_signals.exceptions import Closed, IllegalEvent, InvalidArgument, InvalidType, MalformedMessage
 from state_signals.limits import DEFAULT_LIMITS, Limits
@@ -503,7 +503,7 @@ class ExporterProtocol:
         # It names the initialization: what was meant for another run of the same name does not end this one.
         is_ours = response.signal_id is not None and self._responses.is_announcement(response.signal_id)
         if is_ours and self.state is ExporterState.INITIALIZED:
-            self._events.append(AbortRequested(response.message or "no reason given", response.responder_id))
+            self._events.append(AbortRequested(_reason(response.message, self._limits), response.responder_id))
         else:
             self._refuse("unknown-signal", f"{response.responder_id!r:.80} wants to abort another run")
 
@@ -599,6 +599,12 @@ class ExporterProtocol:
     def _refuse(self, reason: str, detail: str) -> None:
         self.counters[reason] += 1
         self._events.append(MessageRefused(reason, detail))
+
+
+def _reason(message: str | None, limits: Limits) -> str:
+    """Return the reason for an abort as it can be passed on, whatever was given."""
+    text = (message or "no reason given")[: limits.max_name]
+    return text if is_unicode(text) else text.encode(errors="replace").decode()
 
 
 _METHODS = {INITIALIZATION: "initialize() or initialize_and_wait()", SHUTDOWN: "shutdown()"}

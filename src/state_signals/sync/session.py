@@ -121,6 +121,8 @@ class Session(ExporterEndpoint):
                 self._transport.close()
             self._stop_listening()
             self._link.stop()
+            # Unless somebody has aborted it at the last moment.
+            lives_on = lives_on and self._aborted is None
             self._release(keeps_record=lives_on, lives_on=lives_on)
             with self._lock:
                 self._core.close(time.monotonic())
@@ -167,6 +169,8 @@ class Session(ExporterEndpoint):
         if self._core.state is ExporterState.INITIALIZED:
             self._start_listening(until)
             self._catch_up(until)
+            # It may have been heard before anybody waited for it.
+            self._check_usable()
 
     def _catch_up(self, until: float) -> None:
         """Read what responders have said before: who has subscribed meanwhile is on the roster, who has left is not."""
@@ -282,8 +286,11 @@ class Session(ExporterEndpoint):
     def _give_up(self) -> None:
         """End before it has begun. What was to be resumed still can be."""
         self._stop_listening()
+        if self._aborted is not None:
+            self._tell_at_last(time.monotonic() + CLOSE_TIMEOUT)
         self._link.stop()
-        self._release(keeps_record=True, lives_on=self._resumes and self._core.state is ExporterState.INITIALIZED)
+        lives_on = self._resumes and self._core.state is ExporterState.INITIALIZED
+        self._release(keeps_record=self._aborted is None, lives_on=lives_on)
         self._transport.close()
 
     def _release(self, *, keeps_record: bool = False, lives_on: bool = False) -> None:
@@ -331,23 +338,23 @@ class Session(ExporterEndpoint):
         if not self._core.has_events:
             return
         events: list[Event] = []
-        was_aborted = self._aborted is not None
+        aborted: str | None = None
         with self._lock:
             while (event := self._core.next_event()) is not None:
                 events.append(event)
                 self._waiters.tell(event)
                 if isinstance(event, ClaimRefused):
                     self._waiters.fail(self._taken(event.owner))
-                elif isinstance(event, AbortRequested) and self._aborted is None:
+                elif isinstance(event, AbortRequested) and self._core.state is ExporterState.INITIALIZED:
+                    aborted = event.reason
                     self._waiters.fail(self._abort_run(event.reason))
                     self._core.shutdown(
                         tag=self._core.tag, aborted=event.reason, now=time.monotonic(), sent=time.time()
                     )
         for event in events:
             self._log(event)
-            if isinstance(event, AbortRequested) and not was_aborted:
-                was_aborted = True
-                self._aborted_by_others(event.reason)
+        if aborted is not None:
+            self._aborted_by_others(aborted)
 
     def _aborted_by_others(self, reason: str) -> None:
         # Our own thread tells the responders: whoever waited has no time for that.
