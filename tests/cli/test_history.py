@@ -222,6 +222,16 @@ def test_csv_has_a_line_for_each_round_and_responder(printed: Ask, make: Make, r
     assert all(float(row["published_at"]) > 1e9 for row in found)
 
 
+def test_csv_begins_no_formula(printed: Ask, make: Make, responder: Respond) -> None:
+    responder("=1+1", {"start": (0, "@SUM(A1)")})
+    exporter = make()
+    exporter.initialize_and_wait(1, EVENTS, timeout=20)
+    exporter.publish_signal("start", tag="-2", timeout=20)
+    (found,) = csv.DictReader(printed("fio-1", "--csv").splitlines())
+    assert (found["responder_id"], found["message"], found["tag"]) == ("'=1+1", "'@SUM(A1)", "'-2")
+    assert found["sample_no"] == "-1"
+
+
 def test_several_runs_of_one_exporter(printed: Ask, objects: Objects, refused: Ask, make: Make) -> None:
     exporter = make()
     for number in range(3):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
+from state_signals.runs.csv_rows import row
 from state_signals.timeline.view import ActionView, RoundView, Status, View
 
 __all__ = ["COLUMNS", "render"]
@@ -41,19 +40,15 @@ COLUMNS = (
 )
 """Moments in `..._seconds` count from the run's beginning, those in `..._at` from 1970, both by the server's clock."""
 
-_FORMULAS = ("=", "+", "-", "@")
-
 
 def render(view: View) -> bytes:
     """Return a run as CSV, in UTF-8. A round in which nobody took part is a row without a responder."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    rows = [row(COLUMNS)]
     for this in view.rounds:
         for action in this.actions or (None,):
-            row = _facts(view, this) | ({} if action is None else _deeds(view, this, action))
-            writer.writerow([_cell(row.get(column)) for column in COLUMNS])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+            facts = _facts(view, this) | ({} if action is None else _deeds(view, this, action))
+            rows.append(row(facts.get(column) for column in COLUMNS))
+    return "".join(rows).encode("utf-8", "backslashreplace")
 
 
 def _facts(view: View, this: RoundView) -> dict[str, Any]:
@@ -92,14 +87,3 @@ def _deeds(view: View, this: RoundView, action: ActionView) -> dict[str, Any]:
         "received_at": None if action.received is None else view.began_at + action.received,
         "answered_at": None if action.answered is None else view.began_at + action.answered,
     }
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.6f}"
-    # A spreadsheet would carry out what looks like a formula, and this came over the network.
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else str(value)

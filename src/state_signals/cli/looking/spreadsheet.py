@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from state_signals.cli import output
+from state_signals.runs.csv_rows import row
 from state_signals.runs.objects import action_object, round_object
 from state_signals.runs.recent import Numbered
 
@@ -33,13 +31,5 @@ def csv_lines(runs: Iterable[Numbered]) -> Iterator[str]:
                 yield _line([*begin, *[None] * (1 + len(_OF_ACTION))])
 
 
-def _line(values: Iterable[Any]) -> str:
-    written = io.StringIO()
-    csv.writer(written, lineterminator="").writerow([_value(value) for value in values])
-    return written.getvalue()
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return output.escaped(value) if isinstance(value, str) else value
+def _line(values: Iterable[object]) -> str:
+    return row((output.escaped(value) if isinstance(value, str) else value for value in values), end="")
