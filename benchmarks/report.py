@@ -13,7 +13,7 @@ from benchmarks.figures import Results
 from benchmarks.plots import write_plots
 from benchmarks.tables import tables
 
-_TEMPLATE = Path(__file__).with_name("performance.md")
+_TEMPLATE = Path(__file__).with_name("performance.md.in")
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
 

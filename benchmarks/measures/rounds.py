@@ -16,6 +16,9 @@ __all__ = ["Series", "measure_rounds"]
 _WARM_UP = 0.3
 """Seconds of rounds before the first that counts."""
 
+_TOO_FEW = 0.5
+"""Share of the answers that have to come; otherwise a contender is left out, and ended lest it slow down others."""
+
 
 @dataclass(slots=True)
 class Series:
@@ -72,6 +75,9 @@ def _can_start(stage: Stage, entrant: Entrant, series: dict[str, Series], rounds
         stage.notes.append(f"{CONTENDERS[entrant.name].label}, {mine.responders} responders ({mine.kind}): {error}")
         say(stage.notes[-1])
         del series[entrant.name]
+        entrant.surveyor.end()
+        if entrant.has_own_responders:
+            entrant.responders.end()
         return False
     return True
 
@@ -79,7 +85,7 @@ def _can_start(stage: Stage, entrant: Entrant, series: dict[str, Series], rounds
 def _start(entrant: Entrant, series: Series, rounds: int) -> None:
     """Let everybody subscribe, and do some rounds that do not count."""
     entrant.surveyor.ask("open")
-    is_own = entrant.responders.told.contender != "generator"
+    is_own = entrant.has_own_responders
     before = time.perf_counter()
     if is_own:
         entrant.responders.tell("open")
@@ -87,7 +93,10 @@ def _start(entrant: Entrant, series: Series, rounds: int) -> None:
     series.start_up.append(time.perf_counter() - before)
     if is_own:
         entrant.responders.read()
-    entrant.surveyor.ask("survey", rounds=rounds, limit=_WARM_UP)
+    said = entrant.surveyor.ask("survey", rounds=rounds, limit=_WARM_UP)
+    came = said["answers"] / (len(said["took"]) * series.responders)
+    if came < _TOO_FEW:
+        raise Failed(f"loses {1 - came:.0%} of the answers")
     if not entrant.rests:
         entrant.surveyor.freeze()
 

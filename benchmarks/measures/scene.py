@@ -37,6 +37,11 @@ class Entrant:
     server: int | None
 
     @property
+    def has_own_responders(self) -> bool:
+        """Whether its responders answer nobody else."""
+        return self.responders.told.contender == self.name
+
+    @property
     def rests(self) -> bool:
         """Whether it can be left alone while it is not its turn."""
         return not CONTENDERS[self.name].never_rests
