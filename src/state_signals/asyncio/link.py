@@ -48,6 +48,25 @@ async def end(task: asyncio.Task[None]) -> None:
         await asyncio.wait([task], timeout=_CANCEL_AGAIN)
 
 
+class _Lock(asyncio.Lock):
+    """A lock that knows whether it can be had at once: while it is handed over, it is not locked either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted = 0
+
+    @property
+    def is_free(self) -> bool:
+        return not self._wanted and not self.locked()
+
+    async def acquire(self) -> Literal[True]:
+        self._wanted += 1
+        try:
+            return await super().acquire()
+        finally:
+            self._wanted -= 1
+
+
 class Link:
     """Carries out what the core asks for, in the tasks of those who wait and in one of its own.
 
@@ -65,7 +84,7 @@ class Link:
     ) -> None:
         self.is_up = True
         self.error: TransportError | None = None
-        self.sending = asyncio.Lock()
+        self.sending = _Lock()
         self._name = name
         self._transport = transport
         self._commands = commands
@@ -111,7 +130,7 @@ class Link:
             return
         try:
             # A timeout takes longer than all the rest, and mostly nobody else is sending.
-            patience = min(TIMEOUT, max(0.0, until - time.monotonic())) if self.sending.locked() else None
+            patience = None if self.sending.is_free else min(TIMEOUT, max(0.0, until - time.monotonic()))
             async with asyncio.timeout(patience):
                 await self.sending.acquire()
         except TimeoutError:
