@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -66,6 +67,8 @@ def main() -> int:
 
 def measured(plan: Plan) -> dict[str, Any]:
     """Return all that was measured."""
+    # So that nothing is left behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     machine = facts()
     raise_file_limit()
     with ExitStack() as stack:

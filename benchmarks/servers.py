@@ -17,6 +17,15 @@ __all__ = ["Place", "nats_server", "raise_file_limit", "redis_server"]
 
 _STARTS_WITHIN = 10.0
 
+_UNTIL_ABANDONED = """
+"$@" </dev/null >/dev/null 2>&1 &
+echo $!
+read -r _
+kill $!
+wait
+"""
+"""Runs a program until nobody holds the other end of standard input, whatever has become of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -49,15 +58,16 @@ def nats_server() -> Iterator[Place | None]:
         return
     version = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.strip()
     port = free_port()
-    process = subprocess.Popen(
-        [program, "--addr", "127.0.0.1", "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        _wait_for(port)
-        yield Place(f"nats://127.0.0.1:{port}", process.pid, version)
-    finally:
-        process.terminate()
-        process.wait()
+    command = ["sh", "-c", _UNTIL_ABANDONED, "sh", program, "--addr", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as guard:
+        assert guard.stdin is not None
+        assert guard.stdout is not None
+        try:
+            pid = int(guard.stdout.readline())
+            _wait_for(port)
+            yield Place(f"nats://127.0.0.1:{port}", pid, version)
+        finally:
+            guard.stdin.close()
 
 
 def free_port() -> int:

@@ -8,19 +8,24 @@ All is written as coroutines. With a party whose methods are plain these never w
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import importlib
 import inspect
 import json
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from benchmarks.contenders.base import Told
 
 Says = dict[str, object]
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Stage:
@@ -130,7 +135,14 @@ def run(party: Any, answer: Callable[[Says], None]) -> None:
         return
 
 
+def end_with_parent() -> None:
+    """Get SIGKILL when whoever told us ends, where the system can do that: we may be frozen, or not listening."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
+    end_with_parent()
     # What a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
