@@ -46,6 +46,7 @@ class Worker:
         self._process = subprocess.Popen(
             [_python(told), "-m", "benchmarks.worker"],
             cwd=_ROOT,
+            env=_environment(told),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -162,6 +163,13 @@ def unshared_memory(pid: int) -> int:
 def _python(told: Told) -> str:
     """Return the interpreter that has what a contender needs: state-signals 1.0.1 lives apart."""
     return os.environ["STATE_SIGNALS_PEER"] if told.contender == "version_1" else sys.executable
+
+
+def _environment(told: Told) -> dict[str, str] | None:
+    """Return the environment that a contender needs; None: ours. What leads to this project hides 1.0.1."""
+    if told.contender != "version_1":
+        return None
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def _log(told: Told) -> Any:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.bounds import BOUNDS, Target, broken
 from benchmarks.figures import Figure, Results, percentile
+from benchmarks.measures.deliveries import deliveries
 from benchmarks.plan import CONTENDERS, FULL, SHORT
 from benchmarks.report import document
 from benchmarks.tables import Table, tables
@@ -91,6 +92,12 @@ def test_memory_is_what_one_more_responder_takes():
         *(series("together", count, "ours", turn(1), memory=[5_000 + 30 * count]) for count in (10, 100, 1000))
     )
     assert found.memory_each("together", "ours") == pytest.approx(30)
+
+
+def test_deliveries_are_those_to_subscribers_and_to_the_exporter():
+    told = ("PUBLISH signals {}", "XADD state-signals:{e}:signals 1-0 s x", "XADD state-signals:{e}:responses * r x")
+    assert deliveries(told, {b"signals": 8}) == 9
+    assert deliveries(("SUBSCRIBE answers", "PUBLISH answers x", "ECHO end"), {b"answers": 1}) == 2
 
 
 def all_of_them(factor):
