@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from state_signals.protocol.events import RoundCompleted
+from state_signals.protocol.events import Degraded, RoundCompleted
 from state_signals.requests import Beat, Publish
 from state_signals.results import Outcome
 from state_signals.transport.commands import VERDICT
@@ -148,3 +148,44 @@ def test_a_name_that_is_left_to_others_counts_as_live():
     newcomer.claim()
     newcomer.work(1.0)
     assert newcomer.subs == {"a"}
+
+
+def test_a_signal_goes_out_whatever_holds_up_the_rounds():
+    core = initialized("a")
+    core.server._do(KEYS.rounds("fio-1"), "SET", b"somebody else's")
+    answer(core, "a", publish(core), now=0.25)
+    publish(core, "stop", now=1.0)
+    assert not events_of(core, Degraded)
+    assert isinstance(core.work(6.0)[-1], Beat)
+    assert not events_of(core, Degraded)
+    assert core.can_be_claimed
+    assert len(core.server.broadcast) == len(core.server.journal()) == 3
+
+
+def test_where_rounds_must_not_be_written_down_signals_are_kept_all_the_same():
+    core = initialized("a")
+    answer(core, "a", publish(core), now=0.25)
+    core.publish("stop", now=1.0, sent=1.0)
+    refused = core.next_request(1.0)
+    assert isinstance(refused, Publish)
+    assert refused.verdicts
+    core.request_refused(refused, "NOPERM", "NOPERM no permissions to access a key", 1.0)
+    again = core.next_request(1.0)
+    assert isinstance(again, Publish)
+    assert (again.entry, again.verdicts, again.is_journaled) == (refused.entry, (), True)
+    core.reply_received(again, core.server.carry_out(again), 1.0)
+    [completed] = events_of(core, RoundCompleted)[-1:]
+    assert completed
+    core.handle_timeout(60.0, 60.0)
+    release = core.release()
+    assert release is not None
+    assert not release.verdicts
+
+
+def test_without_a_journal_nothing_is_kept_to_be_written_down():
+    core = initialized("a")
+    answer(core, "a", publish(core), now=0.25)
+    core.server.refuses = {Beat: ("NOPERM", "NOPERM no permissions")}
+    core.work(60.0)
+    assert not core.can_be_claimed
+    assert not core._server.unwritten()

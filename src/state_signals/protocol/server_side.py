@@ -116,6 +116,7 @@ class ServerSide:
         self._redeliveries = Redeliveries(limits.max_remembered, is_owed)
         # They go out with what goes out anyway: nobody waits for them.
         self._verdicts: deque[bytes] = deque(maxlen=limits.max_remembered)
+        self._writes_down = True
         self._check_at = math.inf
         self._asked_at = -math.inf
         self._suspects: frozenset[str] = frozenset()
@@ -159,7 +160,7 @@ class ServerSide:
 
     def write_down(self, verdict: bytes) -> None:
         """Keep what has become of a round, for those who look back."""
-        if self.is_journaled:
+        if self.is_journaled and self._writes_down:
             self._verdicts.append(verdict)
 
     def unwritten(self) -> tuple[bytes, ...]:
@@ -213,7 +214,11 @@ class ServerSide:
     def request_refused(self, request: ExporterRequest, kind: str, text: str, now: float) -> None:
         """Take note that the server refuses a request: do without, as far as that goes."""
         lasts = is_permanent(kind, text)
-        if isinstance(request, Publish) and not (lasts and request.is_journaled):
+        if isinstance(request, Publish) and request.verdicts and is_forbidden(kind, text):
+            # It may be only that what has become of rounds must not be written down: nobody depends on it.
+            self._writes_down = False
+            self._verdicts.clear()
+        elif isinstance(request, Publish) and not (lasts and request.is_journaled):
             self._emit(SignalRefused(self.outgoing.dropped().signal_id, text))
         elif lasts:
             self._do_without(request, text)
@@ -228,6 +233,7 @@ class ServerSide:
         self.is_journaled = False
         self._is_checked = True
         self._lost = ()
+        self._verdicts.clear()
         self.outgoing.journal_is_off()
         self.registration.roster_forgotten()
 

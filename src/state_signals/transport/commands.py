@@ -162,11 +162,13 @@ class Commands:
             commands.append(("DEL", self._keys.roster(name)))
         if request.record or entry.seq == 1:
             commands += [self._expire(journal), self._expire(record)]
-        commands += self._written_down(name, request.verdicts)
+        needed = len(commands)
+        if request.verdicts:
+            commands += self._written_down(name, request.verdicts)
         replies = yield Batch(journal, tuple(commands), is_atomic=True)
         # Taken: by ourselves, if the connection was lost before the reply.
         is_taken = isinstance(replies[0], Refusal) and _is_no_stream(replies[0])
-        _good(replies[1:] if is_taken else replies)
+        _good(replies[1 if is_taken else 0 : needed])
         return requests.PositionTaken() if is_taken else requests.Done()
 
     def _redeliver(self, request: requests.Redeliver) -> Steps:
@@ -198,14 +200,15 @@ class Commands:
 
     def _beat(self, request: requests.Beat) -> Steps:
         name = request.publisher_id
-        keys = (*self._streams(name), self._keys.record(name), self._keys.roster(name))
+        keys = (self._keys.journal(name), self._keys.reply(name), self._keys.record(name), self._keys.roster(name))
         owner, exporters = self._keys.owner(name), self._keys.exporters
         commands: list[Command] = [("GET", owner), ("PEXPIRE", owner, _milliseconds(request.ttl))]
         if request.position is not None:
             commands.append(("HSET", self._keys.record(name), "position", request.position))
-        commands += self._written_down(name, request.verdicts)
         commands += [self._expire(key) for key in keys]
-        found = _good((yield Batch(owner, tuple(commands))))[0]
+        needed = len(commands)
+        commands += self._written_down(name, request.verdicts)
+        found = _good((yield Batch(owner, tuple(commands)))[:needed])[0]
         return requests.Beaten(owner=found, server_time=(yield from self._seen(exporters, (name,))))
 
     def _check_presence(self, request: requests.CheckPresence) -> Steps:
@@ -232,13 +235,15 @@ class Commands:
         if found != request.owner and (found is not None or request.keeps_record):
             return requests.Done()
         others = () if request.keeps_record else (self._keys.record(name), self._keys.roster(name))
-        commands: list[Command] = [("DEL", owner, *others), *self._written_down(name, request.verdicts)]
+        commands: list[Command] = [("DEL", owner, *others)]
         if request.keeps_record and request.position is not None:
             commands.append(("HSET", self._keys.record(name), "position", request.position))
-        commands += [self._expire(key) for key in self._streams(name)]
+        commands += [self._expire(self._keys.journal(name)), self._expire(self._keys.reply(name))]
         if request.lives_on:
             commands += [self._expire(self._keys.record(name)), self._expire(self._keys.roster(name))]
-        _good((yield Batch(owner, tuple(commands))))
+        needed = len(commands)
+        commands += self._written_down(name, request.verdicts)
+        _good((yield Batch(owner, tuple(commands)))[:needed])
         exporters = self._keys.exporters
         if request.lives_on:
             # Whoever comes before it is resumed is to find it: nobody shows that it lives until then.
@@ -352,14 +357,12 @@ class Commands:
         return ("XADD", journal, "MAXLEN", "~", _LONGEST_JOURNAL, f"{entry.seq}-0", SIGNAL, entry.data)
 
     def _written_down(self, publisher_id: str, verdicts: Iterable[bytes]) -> list[Command]:
+        """Return what comes last in a batch: whether it is refused does not matter."""
         rounds = self._keys.rounds(publisher_id)
         commands: list[Command] = [
             ("XADD", rounds, "MAXLEN", "~", _LONGEST_ROUNDS, "*", VERDICT, verdict) for verdict in verdicts
         ]
-        return [*commands, self._expire(rounds)] if commands else []
-
-    def _streams(self, publisher_id: str) -> tuple[str, str, str]:
-        return self._keys.journal(publisher_id), self._keys.reply(publisher_id), self._keys.rounds(publisher_id)
+        return [*commands, self._expire(rounds)]
 
     def _expire(self, key: str) -> Command:
         return ("PEXPIRE", key, self._lifetime)
