@@ -269,3 +269,30 @@ async def test_a_reader_that_may_not_read_any_more_ends(shell: str) -> None:
     await eventually(lambda: not reading.reader.is_alive())
     await reading.stop()
     assert len(reading.opened) == 1
+
+
+async def test_who_comes_when_the_lock_is_handed_over_does_not_wait_for_ever(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    if shell == "sync":
+        pytest.skip("threads have a lock that knows timeouts")
+    exporter = await parties.exporter()
+    await exporter.initialize(EVENTS)
+    link = exporter._link
+    may_go = asyncio.Event()
+
+    async def hang(batch: Any, *_: Any) -> Any:
+        await may_go.wait()
+        raise ServerUnreachable("it hangs")
+
+    await link.sending.acquire()
+    other = parties.task(exporter.publish_signal("start", timeout=SLOWEST * 4, wait=False))
+    await eventually(lambda: not link.sending.is_free and link.sending._waiters)
+    monkeypatch.setattr(exporter._transport, "execute", hang)
+    link.sending.release()
+    assert not link.sending.locked()
+    with pytest.raises(ServerUnreachable):
+        await asyncio.wait_for(exporter.publish_signal("start", timeout=0.1, wait=False), SLOWEST)
+    monkeypatch.undo()
+    may_go.set()
+    assert (await other).code == 0
