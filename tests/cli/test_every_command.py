@@ -57,9 +57,40 @@ def test_help_explains_every_option_and_gives_examples(command: str, capsys: pyt
     for option in options(command):
         assert option in said.out
     assert f"state-signals {command}" in said.out.split("Usage:")[1].split("\n", 1)[1], "there is no example"
+    assert not set("{}") & set(said.out.split("\n\n")[0])
     found = app._main_command().get_command(None, command)
     silent = [each.opts for each in found.params if each.opts[0].startswith("-") and not each.help]
     assert not silent
+
+
+def test_what_several_commands_take_is_explained_alike() -> None:
+    texts: dict[str, set[str]] = {}
+    for command in ("run", "init", "publish"):
+        for each in app._main_command().get_command(None, command).params:
+            texts.setdefault(each.opts[0], set()).add(each.help)
+    # What is waited for, and what is printed, differs.
+    assert {name for name, found in texts.items() if len(found) > 1} == {"--json", "--keep-going", "--timeout"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["history", "\udcff"], "error: PUBLISHER_ID is not valid Unicode text"),
+        (["watch", "--once", "\udcff"], "error: PUBLISHER_ID is not valid Unicode text"),
+        (["timeline", "x" * 2000], "error: PUBLISHER_ID has 2000 characters"),
+        (["completion", "tcsh"], "'SHELL': 'tcsh' is not one of"),
+        (["run", "--help"], "Usage: state-signals run [OPTIONS] NAME -- CMD..."),
+        (["respond", "--help"], "Usage: state-signals respond [OPTIONS]\n"),
+        (["timeline", "--help"], "Usage: state-signals timeline [OPTIONS] [PUBLISHER_ID]\n"),
+        (["init", "--help"], "  --subscribe-timeout, --timeout SECONDS"),
+    ],
+)
+def test_what_is_to_be_given_has_one_name(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.run(arguments)
+    said = capsys.readouterr()
+    assert message in said.out + said.err
 
 
 @pytest.mark.parametrize("command", app.COMMANDS)

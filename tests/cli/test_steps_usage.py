@@ -27,7 +27,7 @@ NOBODY = ["--url", "redis://127.0.0.1:1", "--connect-timeout", "0"]
         (["init", "fio", "--events", "a", "--wait", "-1"], "Invalid value for '--wait'"),
         (["init", "fio", "--events", "a", "--presence", "0"], "--presence must be from 0.1"),
         (["init", "fio", "--events", "a", "--retention", "0"], "--retention must be positive"),
-        (["init", "fio", "--events", "a", "--timeout", "-3"], "--timeout must not be negative"),
+        (["init", "fio", "--events", "a", "--timeout", "-3"], "--subscribe-timeout must not be negative"),
         (
             ["init", "fio", "--events", "a", "--id", "x\x1b[2J"],
             "--id must be printable text and not empty, not 'x\\x1b[2J'",

@@ -181,7 +181,7 @@ def test_a_run_comes_through_a_pipe(start: Start, eight: str, tmp_path: Path) ->
         (["--from", "absent.json"], "cannot read absent.json: No such file"),
         (["--from", "."], "cannot read .: Is a directory"),
         (["uperf", "--url", "http://x"], "http"),
-        (["x" * 2000], "--publisher-id"),
+        (["x" * 2000], "PUBLISHER_ID"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_server_is_asked(start: Start, arguments: list[str], reason: str) -> None:
@@ -240,7 +240,7 @@ def test_a_file_that_cannot_be_written_is_an_error(start: Start, eight: str, tmp
 def test_arguments_that_are_no_unicode_are_refused_or_taken_as_they_are(
     start: Start, eight: str, tmp_path: Path
 ) -> None:
-    assert "--publisher-id" in error_of(start(argv=[*STATE_SIGNALS, "timeline", os.fsdecode(b"\xff\xfe")]))
+    assert "PUBLISHER_ID" in error_of(start(argv=[*STATE_SIGNALS, "timeline", os.fsdecode(b"\xff\xfe")]))
     ended(start("timeline", "--from", eight, "-o", os.fsdecode(b"\xff.csv")))
     assert (tmp_path / os.fsdecode(b"\xff.csv")).exists()
 

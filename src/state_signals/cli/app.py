@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from state_signals._version import __version__
 from state_signals.cli import output
@@ -62,6 +62,7 @@ class _Commands(TyperGroup):
         app = _typer()
         app.command(
             cmd_name,
+            cls=_command_with(getattr(module, "USAGE", None)),
             epilog=getattr(module, "EPILOG", None),
             short_help=COMMANDS[cmd_name],
             context_settings=_HELP,
@@ -88,6 +89,17 @@ class _Commands(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _command_with(usage: str | None) -> type[TyperCommand]:
+    """Return the class of a command whose help says how it is called; None: as its parameters say."""
+
+    class Command(TyperCommand):
+        def collect_usage_pieces(self, ctx: Any) -> list[str]:
+            # Some versions of typer put what is required into braces.
+            return [usage] if usage else [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+    return Command
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ EPILOG = epilog(
     'eval "$(state-signals completion bash)"    # for this shell; in ~/.bashrc for all',
     "state-signals completion zsh > ~/.zfunc/_state-signals    # with fpath+=~/.zfunc before compinit",
     "state-signals completion fish > ~/.config/fish/completions/state-signals.fish",
+    more="Exit codes: 0 fine, 2 usage.",
 )
 
 
@@ -30,7 +31,7 @@ class Shell(StrEnum):
     FISH = "fish"
 
 
-def completion(shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="For which shell.")]) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="For which shell.")]) -> None:
     """Print the script that makes a shell complete commands and options."""
     from typer.completion import get_completion_script  # type: ignore[attr-defined]  # noqa: PLC0415 - typer's module has no list of names
 

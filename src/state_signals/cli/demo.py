@@ -23,8 +23,8 @@ EPILOG = epilog(
     "state-signals demo",
     "state-signals demo --url redis://bench-head:6379",
     "state-signals demo --json | jq '.responders | map_values(.outcome)'",
-    more="Exit code: 0 all went as expected (the failure on purpose included), 1 something else failed or succeeded, "
-    "3 a collector was missing or lost, 4 no connection or no server, 130 after Ctrl-C.",
+    more="Exit codes: 0 all went as expected (the failure on purpose included), 1 something else failed or succeeded, "
+    "3 a collector was missing or lost, 4 no connection or no server, 130 Ctrl-C, 143 SIGTERM.",
 )
 
 

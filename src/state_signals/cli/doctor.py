@@ -18,7 +18,7 @@ EPILOG = epilog(
     "state-signals doctor --url rediss://collectors:secret@bench-head:6379 --role responder",
     "state-signals doctor --json | jq -r 'select(.verdict == \"problem\").remedy'",
     more="Exit codes: 0 no problem was found, 1 one was, 2 usage, 4 no connection (the last finding says which step "
-    "failed), 130 after Ctrl-C.",
+    "failed), 130 Ctrl-C, 143 SIGTERM.",
 )
 
 

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from state_signals.cli.options import AsJson, ConnectTimeout, Namespace, Server, Url, check_texts, epilog
+from state_signals.cli.options import (
+    AsJson,
+    ConnectTimeout,
+    Namespace,
+    Server,
+    Url,
+    check_publisher_id,
+    check_texts,
+    epilog,
+)
 from state_signals.exceptions import InvalidArgument
 
 __all__ = ["EPILOG", "history"]
@@ -68,7 +77,7 @@ def history(
                 raise InvalidArgument(
                     f"{option} is about the list of all runs; leave out PUBLISHER_ID, or choose --run"
                 )
-        check_texts(publisher_id=publisher_id)
+        check_publisher_id(publisher_id)
     check_texts(tag=tag)
     from state_signals.cli.looking.moments import since as moment_of  # noqa: PLC0415 - help needs no asyncio, redis
     from state_signals.cli.looking.recall import Question, recall  # noqa: PLC0415

@@ -9,15 +9,21 @@ import typer
 from state_signals.arguments import identifier
 from state_signals.cli.options import (
     ConnectTimeout,
+    Expect,
     Namespace,
+    Periodic,
+    Presence,
+    ProcessName,
     Server,
+    Tag,
     Url,
+    WaitFor,
     WaitProgress,
     check_texts,
     check_wait,
     epilog,
 )
-from state_signals.cli.values import event_list, presence_ttl, retention_time
+from state_signals.cli.values import count_to_wait_for, event_list, expected, presence_ttl, retention_time
 
 __all__ = ["EPILOG", "init"]
 
@@ -33,23 +39,19 @@ EPILOG = epilog(
 
 
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the responders see as the process's name.")],
+    name: ProcessName,
     events: Annotated[
         str, typer.Option(metavar="EVENT,...", help="The events that may be published, with commas between them.")
     ],
-    wait: Annotated[
-        int | None,
+    wait: WaitFor = None,
+    expect: Expect = None,
+    subscribe_timeout: Annotated[
+        float,
         typer.Option(
-            metavar="N",
-            min=0,
-            help="How many responders to wait for; 0: nobody has to be there.  [default: 1, or who is expected]",
+            "--subscribe-timeout", "--timeout", metavar="SECONDS", help="How long to wait for them; -1: for ever."
         ),
-    ] = None,
-    expect: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="A responder to wait for, by its id. May be repeated.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for them; -1: for ever.")] = 60,
-    tag: Annotated[str | None, typer.Option(metavar="TEXT", help="Tag of the announcement.")] = None,
+    ] = 60,
+    tag: Tag = None,
     publisher_id: Annotated[
         str | None,
         typer.Option("--id", metavar="PUBLISHER_ID", help="The exporter's id.  [default: NAME and a uuid]"),
@@ -57,15 +59,8 @@ def init(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Go on, with exit code 0, if not enough responders subscribe.")
     ] = False,
-    periodic: Annotated[
-        bool, typer.Option(help="While waiting for responders, announce again every second, for those that start late.")
-    ] = True,
-    presence: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", help="A responder that shows no sign of life for so long is lost; -1: none ever is."
-        ),
-    ] = 15,
+    periodic: Periodic = True,
+    presence: Presence = 15,
     retention: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long the server keeps the run after its last step.")
     ] = 86_400,
@@ -86,20 +81,18 @@ def init(
     from state_signals.cli.stepping.lookup import RunSettings  # noqa: PLC0415 - help needs neither asyncio nor redis
     from state_signals.cli.stepping.opening import Opening, open_roster  # noqa: PLC0415
 
-    wanted = expect or []
     identifier("NAME", name, "")
+    wanted = expected(expect)
     check_texts(tag=tag)
-    for responder_id in wanted:
-        identifier("--expect", responder_id, "")
     opening = Opening(
         name=name,
         events=event_list("--events", events),
         expect=wanted,
-        timeout=check_wait("--timeout", timeout),
+        timeout=check_wait("--subscribe-timeout", subscribe_timeout),
         tag=tag,
         publisher_id=None if publisher_id is None else identifier("--id", publisher_id, ""),
         settings=RunSettings(
-            wait=(0 if wanted else 1) if wait is None else wait,
+            wait=count_to_wait_for(wait, wanted),
             presence=presence_ttl(presence),
             retention=retention_time(retention),
         ),

@@ -15,10 +15,23 @@ __all__ = [
     "URL_FORMS",
     "AsJson",
     "ConnectTimeout",
+    "Expect",
+    "InitializedId",
+    "Metadata",
+    "MinSuccess",
     "Namespace",
+    "Periodic",
+    "Presence",
+    "ProcessName",
+    "PublisherId",
+    "Sample",
     "Server",
+    "StallTimeout",
+    "Tag",
     "Url",
+    "WaitFor",
     "WaitProgress",
+    "check_publisher_id",
     "check_texts",
     "check_wait",
     "epilog",
@@ -53,6 +66,64 @@ ConnectTimeout = Annotated[
     float, typer.Option("--connect-timeout", metavar="SECONDS", help="How long to try to connect; -1: for ever.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+# What an exporter is told, in one process or step by step
+ProcessName = Annotated[str, typer.Argument(metavar="NAME", help="What the responders see as the process's name.")]
+WaitFor = Annotated[
+    int | None,
+    typer.Option(
+        "--wait",
+        metavar="N",
+        min=0,
+        help="How many responders to wait for; 0: nobody has to be there.  [default: 1, or who is expected]",
+    ),
+]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option("--expect", metavar="ID", help="A responder to wait for, by its id. May be repeated."),
+]
+Tag = Annotated[str | None, typer.Option("--tag", metavar="TEXT", help="Tag of what is announced.")]
+Sample = Annotated[int, typer.Option("--sample", metavar="N", help="Number of the sample that is announced; -1: none.")]
+Metadata = Annotated[
+    str | None, typer.Option("--metadata", metavar="JSON", help="An object to send with what is announced.")
+]
+MinSuccess = Annotated[
+    str | None,
+    typer.Option(
+        "--min-success",
+        metavar="N|P%",
+        help="How many responders have to succeed, or which share.  [default: all]",
+    ),
+]
+StallTimeout = Annotated[
+    float,
+    typer.Option(
+        "--stall-timeout",
+        metavar="SECONDS",
+        help="How long to wait for one that neither answers nor says that it works; -1: for ever.",
+    ),
+]
+Periodic = Annotated[
+    bool,
+    typer.Option(
+        "--periodic/--no-periodic",
+        help="While waiting for responders, announce again every second, for those that start late.",
+    ),
+]
+Presence = Annotated[
+    float,
+    typer.Option(
+        "--presence",
+        metavar="SECONDS",
+        help="A responder that shows no sign of life for so long is lost; -1: none ever is.",
+    ),
+]
+
+# Which exporter is meant
+InitializedId = Annotated[str, typer.Argument(metavar="ID", help="The exporter's id, as init has printed it.")]
+PublisherId = Annotated[
+    str | None, typer.Argument(metavar="PUBLISHER_ID", help="An exporter, or how its id begins.", show_default=False)
+]
+
 WaitProgress = Annotated[
     bool | None,
     typer.Option(
@@ -123,6 +194,16 @@ def check_texts(**texts: str | None) -> None:
     for what, text in texts.items():
         if text is not None:
             check_name("--" + what.replace("_", "-"), text)
+
+
+def check_publisher_id(beginning: str | None) -> None:
+    """Refuse what no `publisher_id` can begin with.
+
+    Raises:
+        InvalidArgument: if it is too long, or is not valid Unicode.
+    """
+    if beginning is not None:
+        check_name("PUBLISHER_ID", beginning)
 
 
 def epilog(*examples: str, more: str = "") -> str:

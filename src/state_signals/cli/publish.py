@@ -9,8 +9,14 @@ import typer
 from state_signals.arguments import check_name, identifier
 from state_signals.cli.options import (
     ConnectTimeout,
+    InitializedId,
+    Metadata,
+    MinSuccess,
     Namespace,
+    Sample,
     Server,
+    StallTimeout,
+    Tag,
     Url,
     WaitProgress,
     check_texts,
@@ -34,13 +40,11 @@ EPILOG = epilog(
 
 
 def publish(
-    publisher_id: Annotated[str, typer.Argument(metavar="ID", help="The exporter's id, as init has printed it.")],
+    publisher_id: InitializedId,
     event: Annotated[str, typer.Argument(metavar="EVENT", help="The state that it enters, one of init's --events.")],
-    sample: Annotated[
-        int, typer.Option(metavar="N", help="Number of the sample that the signal belongs to; -1: none.")
-    ] = -1,
-    tag: Annotated[str | None, typer.Option(metavar="TEXT", help="Tag of the signal.")] = None,
-    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="An object to send with the signal.")] = None,
+    sample: Sample = -1,
+    tag: Tag = None,
+    metadata: Metadata = None,
     timeout: Annotated[
         float,
         typer.Option(
@@ -49,17 +53,8 @@ def publish(
             "-1: for ever.",
         ),
     ] = 20,
-    min_success: Annotated[
-        str | None,
-        typer.Option(metavar="N|P%", help="How many responders have to succeed, or which share.  [default: all]"),
-    ] = None,
-    stall_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            help="How long to wait for one that neither answers nor says that it works; -1: no limit.",
-        ),
-    ] = -1,
+    min_success: MinSuccess = None,
+    stall_timeout: StallTimeout = -1,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="End the wait as soon as success is out of reach.")
     ] = False,

@@ -12,7 +12,9 @@ from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, ch
 from state_signals.cli.responding.bindings import commands_by_event, spans
 from state_signals.exceptions import InvalidArgument
 
-__all__ = ["EPILOG", "respond"]
+__all__ = ["EPILOG", "USAGE", "respond"]
+
+USAGE = "[OPTIONS]"
 
 EPILOG = epilog(
     "state-signals respond --on benchmark-start='pcp start' --on benchmark-stop='pcp stop'",
@@ -70,7 +72,9 @@ def respond(
     ] = 300,
     grace: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="How long a CMD may take to end upon SIGTERM before it is killed."),
+        typer.Option(
+            metavar="SECONDS", help="How long a CMD may take to end upon SIGTERM before it is killed; -1: never."
+        ),
     ] = 5,
     shell: Annotated[str, typer.Option(metavar="PATH", help="What executes CMD, with -c.")] = "/bin/sh",
     url: Url = None,

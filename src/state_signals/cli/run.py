@@ -8,10 +8,30 @@ import typer
 
 from state_signals.arguments import identifier
 from state_signals.cli import output, values
-from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
+from state_signals.cli.options import (
+    ConnectTimeout,
+    Expect,
+    Metadata,
+    MinSuccess,
+    Namespace,
+    Periodic,
+    Presence,
+    ProcessName,
+    Sample,
+    Server,
+    StallTimeout,
+    Tag,
+    Url,
+    WaitFor,
+    check_texts,
+    check_wait,
+    epilog,
+)
 from state_signals.cli.running.programs import CommandNotFound, find_program
 
-__all__ = ["EPILOG", "run"]
+__all__ = ["EPILOG", "USAGE", "run"]
+
+USAGE = "[OPTIONS] NAME -- CMD..."
 
 EPILOG = epilog(
     "state-signals run fio --wait 2 -- fio job.fio",
@@ -24,66 +44,39 @@ EPILOG = epilog(
 
 
 def run(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the responders see as the process's name.")],
+    name: ProcessName,
     command: Annotated[list[str], typer.Argument(metavar="CMD", help="The command and its arguments, after `--`.")],
-    wait: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="How many responders to wait for; 0: nobody has to be there.  [default: 1, or who is expected]",
-        ),
-    ] = None,
-    expect: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="A responder to wait for, by its id. May be repeated.")
-    ] = None,
+    wait: WaitFor = None,
+    expect: Expect = None,
     subscribe_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long to wait for them; -1: for ever.")
     ] = 60,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="How long to wait for the answers to each signal; -1: for ever.")
     ] = 20,
-    tag: Annotated[str | None, typer.Option(metavar="TEXT", help="Tag of the signals.")] = None,
-    sample: Annotated[
-        int, typer.Option(metavar="N", help="Number of the sample that the signals belong to; -1: none.")
-    ] = -1,
-    metadata: Annotated[str | None, typer.Option(metavar="JSON", help="An object to send with the signals.")] = None,
+    tag: Tag = None,
+    sample: Sample = -1,
+    metadata: Metadata = None,
     start_event: Annotated[
         str, typer.Option(metavar="EVENT", help="What is announced before CMD runs.")
     ] = "benchmark-start",
     stop_event: Annotated[
         str, typer.Option(metavar="EVENT", help="What is announced after CMD has ended.")
     ] = "benchmark-stop",
-    min_success: Annotated[
-        str | None,
-        typer.Option(metavar="N|P%", help="How many responders have to succeed, or which share.  [default: all]"),
-    ] = None,
-    stall_timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            help="How long to wait for one that neither answers nor says that it works; -1: no limit.",
-        ),
-    ] = -1,
+    min_success: MinSuccess = None,
+    stall_timeout: StallTimeout = -1,
     grace: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
-            help="How long CMD may take to end upon SIGTERM or SIGHUP before it is killed; -1: no limit.",
+            help="How long CMD may take to end upon SIGTERM or SIGHUP before it is killed; -1: never.",
         ),
     ] = 10,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Run CMD even if a responder is not there or fails.")
     ] = False,
-    periodic: Annotated[
-        bool, typer.Option(help="While waiting for responders, announce again every second, for those that start late.")
-    ] = True,
-    presence: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", help="A responder that shows no sign of life for so long is lost; -1: none ever is."
-        ),
-    ] = 15,
+    periodic: Periodic = True,
+    presence: Presence = 15,
     url: Url = None,
     namespace: Namespace = None,
     connect_timeout: ConnectTimeout = 5,
@@ -107,21 +100,19 @@ def run(
     """
     from state_signals.cli.running.conductor import Plan, conduct  # noqa: PLC0415 - help needs neither asyncio nor redis
 
-    wanted = expect or []
     try:
         program = find_program(command[0])
     except CommandNotFound as error:
         output.error(str(error))
         return error.exit_code
     identifier("NAME", name, "")
+    wanted = values.expected(expect)
     check_texts(tag=tag, start_event=start_event, stop_event=stop_event)
-    for responder_id in wanted:
-        identifier("--expect", responder_id, "")
     plan = Plan(
         name=name,
         argv=command,
         program=program,
-        wait=(0 if wanted else 1) if wait is None else wait,
+        wait=values.count_to_wait_for(wait, wanted),
         expect=wanted,
         subscribe_timeout=check_wait("--subscribe-timeout", subscribe_timeout),
         timeout=check_wait("--timeout", timeout),

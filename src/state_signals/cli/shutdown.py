@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from state_signals.arguments import identifier
-from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, check_wait, epilog
+from state_signals.cli.options import (
+    ConnectTimeout,
+    InitializedId,
+    Namespace,
+    Server,
+    Url,
+    check_texts,
+    check_wait,
+    epilog,
+)
 
 __all__ = ["EPILOG", "shutdown"]
 
@@ -21,9 +30,9 @@ EPILOG = epilog(
 
 
 def shutdown(
-    publisher_id: Annotated[str, typer.Argument(metavar="ID", help="The exporter's id, as init has printed it.")],
+    publisher_id: InitializedId,
     tag: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Tag of the announcement.  [default: that of init]")
+        str | None, typer.Option(metavar="TEXT", help="Tag of what is announced.  [default: that of init]")
     ] = None,
     timeout: Annotated[
         float,

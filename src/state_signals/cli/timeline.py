@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from state_signals.cli.looking.formats import Format
-from state_signals.cli.options import AsJson, ConnectTimeout, Namespace, Server, Url, check_texts, epilog
+from state_signals.cli.options import (
+    AsJson,
+    ConnectTimeout,
+    Namespace,
+    PublisherId,
+    Server,
+    Url,
+    check_publisher_id,
+    epilog,
+)
 from state_signals.exceptions import InvalidArgument
 
 __all__ = ["EPILOG", "timeline"]
@@ -27,9 +36,7 @@ EPILOG = epilog(
 
 
 def timeline(
-    publisher_id: Annotated[
-        str | None, typer.Argument(metavar="[PUBLISHER_ID]", help="An exporter, or how its id begins.")
-    ] = None,
+    publisher_id: PublisherId = None,
     file: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.  [default: standard output]")
     ] = None,
@@ -63,7 +70,7 @@ def timeline(
     that behaved alike share a lane if there are many. Below, the time that
     each round took. Without FILE: in characters, on standard output.
     """
-    check_texts(publisher_id=publisher_id)
+    check_publisher_id(publisher_id)
     if publisher_id is None and source is None:
         raise InvalidArgument("give the PUBLISHER_ID of a run ('state-signals history' lists them), or --from FILE")
     if as_json and kind not in (None, Format.JSON):

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from state_signals.arguments import check_events, check_name, check_presence_ttl, check_retention
+from state_signals.arguments import check_events, check_name, check_presence_ttl, check_retention, identifier
 from state_signals.cli.options import check_wait
 from state_signals.exceptions import IllegalEvent, InvalidArgument
 
-__all__ = ["event_list", "json_object", "min_success", "presence_ttl", "retention_time"]
+__all__ = [
+    "count_to_wait_for",
+    "event_list",
+    "expected",
+    "json_object",
+    "min_success",
+    "presence_ttl",
+    "retention_time",
+]
 
 
 def event_list(option: str, text: str) -> list[str]:
@@ -30,6 +38,20 @@ def event_list(option: str, text: str) -> list[str]:
         if event in RESERVED_EVENTS:
             raise IllegalEvent(f"{option}: the event {event!r} is reserved; choose another name")
     return check_events(events)
+
+
+def expected(names: list[str] | None) -> list[str]:
+    """Return the responders that `--expect` names.
+
+    Raises:
+        InvalidArgument: for what can be no responder's id.
+    """
+    return [identifier("--expect", name, "") for name in names or ()]
+
+
+def count_to_wait_for(wait: int | None, expects: list[str]) -> int:
+    """Return how many responders have to be there, besides those that are expected by name."""
+    return (0 if expects else 1) if wait is None else wait
 
 
 def min_success(text: str | None) -> float | None:

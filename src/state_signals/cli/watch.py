@@ -9,7 +9,7 @@ import typer
 
 from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
-from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_texts, epilog
+from state_signals.cli.options import ConnectTimeout, Namespace, Server, Url, check_publisher_id, epilog
 
 __all__ = ["EPILOG", "watch"]
 
@@ -27,7 +27,7 @@ EPILOG = epilog(
 def watch(
     publisher_id: Annotated[
         str | None,
-        typer.Argument(metavar="[PUBLISHER_ID]", help="The run to begin with: an exporter's id, or how it begins."),
+        typer.Argument(metavar="PUBLISHER_ID", help="The run to begin with: an exporter's id, or how it begins."),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Print the screen once, as plain text, and end.")] = False,
     url: Url = None,
@@ -42,7 +42,7 @@ def watch(
     showed that they live. Below, what has happened. Watching is passive: it
     takes part in no run, and no exporter waits for it.
     """
-    check_texts(publisher_id=publisher_id)
+    check_publisher_id(publisher_id)
     server = Server.given(url, namespace, connect_timeout)
     if not once and not (output.is_terminal(sys.stdin) and output.is_terminal(sys.stdout)):
         output.error(
