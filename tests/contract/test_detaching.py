@@ -71,3 +71,19 @@ async def test_what_nobody_could_resume_is_not_left(parties: Parties) -> None:
     exporter, _ = await parties.crew("a", journal=False)
     with pytest.raises(InvalidArgument, match="no journal"):
         await exporter.detach()
+
+
+@pytest.mark.parametrize("is_idle", [True, False])
+async def test_a_connection_that_drops_at_that_moment_is_made_again(
+    parties: Parties, wire: Wire, url: str, is_idle: bool
+) -> None:
+    if url.startswith("memory"):
+        pytest.skip("there are no connections to memory")
+    exporter, _ = await parties.crew("a", publisher_id="fio-1", retention=1_000)
+    if is_idle:
+        await eventually(lambda: wire.ask("HLEN", wire.keys.roster("fio-1")) == 1)
+    wire.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await exporter.detach()
+    assert wire.client.get(wire.keys.owner("fio-1")) is None
+    # Until it expires, whoever comes finds it.
+    assert wire.client.zscore(wire.keys.exporters, "fio-1") > wire.client.time()[0] + 500

@@ -260,6 +260,17 @@ def test_what_is_lost_need_not_be_read():
     assert CaughtUp() in every_event(core)
 
 
+def test_what_must_not_be_read_is_not_waited_for():
+    server = Server()
+    crashed(server)
+    say(server, "late", identifier(1))
+    core = resuming(server)
+    every_event(core)
+    core.responses_refused()
+    assert not core.is_behind
+    assert every_event(core) == [CaughtUp()]
+
+
 def test_entries_that_hold_no_response_are_not_waited_for():
     server = Server()
     crashed(server)

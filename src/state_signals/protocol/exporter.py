@@ -398,6 +398,9 @@ class ExporterProtocol:
         """Ask for responses on the version 1 channel: the stream cannot be used."""
         self._speech.reply = None
         self._server.outgoing.reply_is_off()
+        if self._unread is not None:
+            # Nobody will read it.
+            self._caught_up()
 
     # Time
 

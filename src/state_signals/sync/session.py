@@ -104,7 +104,7 @@ class Session(ExporterEndpoint):
                 # What was heard is to be saved, and nothing more heard after that.
                 self._stop_listening()
             if lives_on or self._aborted is not None:
-                self._tell_at_last(time.monotonic() + CLOSE_TIMEOUT)
+                self._tell_at_last(time.monotonic() + CLOSE_TIMEOUT, lives_on=lives_on)
             elif is_first and self._superseded is None and self._core.state is ExporterState.INITIALIZED:
                 # With its tag, so that responders that are locked to that hear of it.
                 self._shutdown(self._core.tag, CLOSE_TIMEOUT)
@@ -131,10 +131,10 @@ class Session(ExporterEndpoint):
                 self._waiters.fail(Closed("it was closed in the meantime; make a new one"))
             self._transport.close()
 
-    def _tell_at_last(self, until: float) -> None:
+    def _tell_at_last(self, until: float, *, lives_on: bool = False) -> None:
         """Have everything sent that is on its way; our own thread may have to connect for that."""
         self._link.pump(until)
-        while not self._link.is_up and self._core.has_to_tell and time.monotonic() < until:
+        while not self._link.is_up and (lives_on or self._core.has_to_tell) and time.monotonic() < until:
             time.sleep(DUE_AGAIN)
             self._link.pump(until)
 
@@ -297,10 +297,21 @@ class Session(ExporterEndpoint):
         """Give the name up, if it is ours and the server reacts. Once."""
         with self._lock:
             request = self._core.release(keeps_record=keeps_record, lives_on=lives_on)
-        if request is None or not self._link.is_up:
+        if request is None:
+            return
+        if not self._link.is_up:
+            if lives_on:
+                self.logger.warning("left without a word: %s", self._link.error)
             return
         try:
-            perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
+            try:
+                perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
+            except TransportError:
+                if not lives_on:
+                    raise
+                # Until it is said that the run goes on, responders do not find it.
+                self._transport.connect(CLOSE_TIMEOUT)
+                perform(self._transport, self._commands, request, CLOSE_TIMEOUT)
         except (TransportError, Closed, RequestRefused) as error:
             self.logger.warning("what is on the server stays until it expires: %s", error)
 
