@@ -106,7 +106,7 @@ def test_several_hosts_may_be_named(command: list[str], url: str, capsys: pytest
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--url", "http://user:secret@host"], "url must be redis://"),
+        (["--url", "http://user:secret@host"], "--url must be redis://"),
         (["--url", "redis://user:sec/ret@host:1"], "percent-encoded"),
         (["--url", "redis+sentinel://u:secret@host:1,host:2"], ".../SERVICE"),
         (["--url", "redis+cluster://u:secret@host:1,host:x"], "a port must be a number"),

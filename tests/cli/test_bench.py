@@ -192,7 +192,7 @@ def test_a_server_that_hangs(capsys: pytest.CaptureFixture[str]) -> None:
         (["--rounds", "many"], "'--rounds'"),
         (["--processes", "-1"], "'--processes'"),
         (["--namespace", "a:b"], "namespace must be"),
-        (["--url", "http://user:secret@host"], "url must be redis://"),
+        (["--url", "http://user:secret@host"], "--url must be redis://"),
         (["--url", "memory://x"], "memory:// lives within one process"),
     ],
 )

@@ -315,7 +315,7 @@ def test_ctrl_c_ends_it_at_once(start: Start) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--url", "http://user:secret@host"], "url must be redis://"),
+        (["--url", "http://user:secret@host"], "--url must be redis://"),
         (["--url", "redis+sentinel://u:secret@host:1"], ".../SERVICE"),
         (["--url", "memory://x"], "memory:// lives within one process"),
         (["--namespace", "a:b"], "namespace must be"),

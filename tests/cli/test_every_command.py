@@ -136,6 +136,7 @@ def test_ctrl_c_while_the_server_is_not_there(command: str, start: Callable[...,
     ("arguments", "what"),
     [
         (["--url", "http://127.0.0.1"], "http"),
+        (["--url", "bench-head:6379"], "--url must be redis://"),
         (["--url", "redis://127.0.0.1:port"], "port"),
         (["--namespace", "no spaces"], "namespace"),
         (["--namespace", "\udcff"], "namespace"),

@@ -44,6 +44,8 @@ URL_FORMS = (
     "redis+cluster://HOST[:PORT][,HOST...]; with TLS rediss://, rediss+sentinel:// or rediss+cluster://."
 )
 
+_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
 Url = Annotated[
     str | None,
     typer.Option(
@@ -173,6 +175,10 @@ def _check_url(url: str) -> None:
         ) from None
     if scheme == "memory":
         raise InvalidArgument("memory:// lives within one process; give the --url of a server")
+    if scheme not in _SCHEMES or not url.startswith(f"{scheme}://"):
+        from state_signals.transport.urls import redacted  # noqa: PLC0415 - only for those who need it
+
+        raise InvalidArgument(f"--url must be {URL_FORMS.removesuffix('.')}, not {redacted(url)!r:.200}")
     check_text("--url", url)
 
 
