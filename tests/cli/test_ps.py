@@ -88,7 +88,9 @@ def test_where_nobody_is_it_says_what_it_cannot_see(redis_url: str, capsys: pyte
         assert app.run(["ps", "--url", redis_url, *options]) == 0
         out, err = capsys.readouterr()
         assert out == ""
-        assert "no exporter is known at redis://127.0.0.1" in err
+        word = "known" if "--all" in options else "there"
+        assert f"no exporter is {word} at redis://127.0.0.1" in err
+        assert ("--all" in err) is ("--all" not in options)
         assert "version 1" in err
 
 

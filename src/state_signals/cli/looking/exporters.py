@@ -21,7 +21,7 @@ from state_signals.transport.urls import redacted
 __all__ = ["Vital", "exporter_object", "list_exporters", "vital"]
 
 _NOTHING = (
-    "no exporter is known at {} ({}); those of version 1 leave nothing on the server: "
+    "no exporter is {} at {} ({}); {}those of version 1 leave nothing on the server: "
     "'state-signals listen' shows what they announce"
 )
 
@@ -89,7 +89,8 @@ async def list_exporters(transport: AsyncTransport, server: Server, *, with_ende
     elif shown:
         print_table(_COLUMNS, [_row(each) for each in shown])
     if not shown:
-        output.note(_NOTHING.format(redacted(server.url), scope(server.namespace)))
+        what, more = ("known", "") if with_ended else ("there", "--all shows those whose run has ended, too; ")
+        output.note(_NOTHING.format(what, redacted(server.url), scope(server.namespace), more))
     return 0
 
 
