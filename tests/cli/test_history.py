@@ -281,7 +281,7 @@ def test_the_beginning_of_a_name_is_enough(printed: Ask, refused: Ask, make: Mak
     # As it was shortened on a terminal.
     assert "run of uperf-1" in printed("uperf…")
     error = refused("fio")
-    assert "2 publisher_ids: fio-abc, fio-abd" in error
+    assert "2 publisher_ids: fio-abd (the newest), fio-abc; give more" in error
     error = refused("fio-abx")
     assert "no run of 'fio-abx' is known" in error
     assert "did you mean fio-ab" in error

@@ -16,6 +16,9 @@ __all__ = ["chosen", "resolved"]
 
 _SHOWN = 3
 
+_ASKED = 100
+"""Names whose times are asked for, at the most: each is a round trip."""
+
 _DOTS = ("...", "…")
 """What a name that was shortened on a terminal ends with."""
 
@@ -37,9 +40,8 @@ async def resolved(reader: RunReader, given: str, server: Server) -> str:
     if len(meant) == 1:
         return meant[0]
     if meant:
-        more = f" and {len(meant) - _SHOWN} more" if len(meant) > _SHOWN else ""
         raise InvalidArgument(
-            f"{given!r} is the beginning of {len(meant)} publisher_ids: {', '.join(meant[:_SHOWN])}{more}; "
+            f"{given!r} is the beginning of {len(meant)} publisher_ids: {', '.join(await _newest(reader, meant))}; "
             "give more of the one that you mean"
         )
     close = close_to(given, known)
@@ -51,6 +53,17 @@ async def resolved(reader: RunReader, given: str, server: Server) -> str:
         hint = "there is no other one either; check --url and --namespace"
     where = f"{redacted(server.url)} {scope(server.namespace)}"
     raise InvalidArgument(f"no run of {given!r:.200} is known at {where}; {hint}")
+
+
+async def _newest(reader: RunReader, names: Sequence[str]) -> list[str]:
+    """Return some names, the newest first, and how many more there are."""
+    if len(names) > _ASKED:
+        shown = list(names[:_SHOWN])
+    else:
+        times = {name: await reader.last_active(name) for name in names}
+        shown = sorted(names, key=lambda name: times[name], reverse=True)[:_SHOWN]
+        shown[0] += " (the newest)"
+    return shown if len(names) <= _SHOWN else [*shown, f"and {len(names) - _SHOWN} more"]
 
 
 def chosen(runs: Sequence[_Item], which: int) -> _Item:
