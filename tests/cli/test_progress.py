@@ -284,6 +284,14 @@ def test_on_a_terminal_it_can_be_off(on_terminal: OnTerminal) -> None:
     assert b"\x1b[J" not in terminal.raw
 
 
+def test_on_a_narrow_terminal_outcomes_and_times_are_whole(on_terminal: OnTerminal, responder: Respond) -> None:
+    responder("a-responder-whose-name-is-long", {"benchmark-start": (0, "no space left " * 9)})
+    terminal = on_terminal("run", "fio", "--keep-going", "--", "true", cols=40)
+    assert terminal.wait() == 1
+    assert re.search(r"│ a-re\S+ +│ failed +│ \d+\.\d{3} s +│", terminal.text), terminal.text
+    assert re.search(r"│ a-re\S+ +│ succeeded +│ \d+\.\d{3} s +│", terminal.text), terminal.text
+
+
 def test_a_dumb_terminal_gets_lines(on_terminal: OnTerminal) -> None:
     terminal = on_terminal("init", "fio", *EVENTS, "--wait-progress", "--timeout", "1.5", TERM="dumb")
     assert terminal.wait() == 3

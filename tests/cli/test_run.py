@@ -164,6 +164,7 @@ def test_with_wait_0_nobody_has_to_be_there(start: Start, recorder: Recorder) ->
     assert program.wait() == 0
     assert recorder.events() == ALL
     assert program.out == "ran\n"
+    assert "benchmark-start: nobody to wait for\n" in program.err
 
 
 def test_a_responder_that_starts_late_is_waited_for(start: Start, recorder: Recorder, responder: Respond) -> None:
@@ -442,7 +443,7 @@ def test_on_a_terminal_a_key_reaches_the_command_once_and_outcomes_are_a_table(
         os.close(leader)
     assert (tmp_path / "got").read_text() == f"{name}\n"
     text = shown.decode()
-    assert "answered after" in text
+    assert re.search(r"outcome.*after.*message", text)
     assert "[bold]markup\\x1b[2J" in text
     assert "\x1b[2J" not in text
     assert "\x1b[32msucceeded" in text

@@ -73,7 +73,9 @@ class RoundReporter:
             self._write(as_object(event, result))
             return
         counts = [f"{number} {outcome}" for outcome in Outcome if (number := _number(result, outcome))]
-        output.note(f"{event}: {', '.join(counts) or 'nobody is subscribed'} in {result.elapsed:.3f} s")
+        output.note(
+            f"{event}: " + (f"{', '.join(counts)} in {result.elapsed:.3f} s" if counts else "nobody to wait for")
+        )
         shown = _shown(result)
         if not shown:
             return
@@ -131,10 +133,11 @@ def _cells(report: Report) -> tuple[str, str, str]:
 def _print_table(rows: Mapping[str, Report]) -> None:
     # Only now: rich takes longer to import than the round took.
     from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table("responder", "outcome", "answered after", "message")
+    # On a narrow terminal, names and messages give way.
+    table = Table("responder", Column("outcome", no_wrap=True), Column("after", no_wrap=True), "message")
     for name, report in rows.items():
         outcome, elapsed, message = _cells(report)
         style = _STYLES.get(report.outcome, "red")
