@@ -286,7 +286,7 @@ def test_on_a_terminal_it_can_be_off(on_terminal: OnTerminal) -> None:
 
 def test_on_a_narrow_terminal_outcomes_and_times_are_whole(on_terminal: OnTerminal, responder: Respond) -> None:
     responder("a-responder-whose-name-is-long", {"benchmark-start": (0, "no space left " * 9)})
-    terminal = on_terminal("run", "fio", "--keep-going", "--", "true", cols=40)
+    terminal = on_terminal("run", "fio", "--keep-going", "--", "true", rows=60, cols=40)
     assert terminal.wait() == 1
     assert re.search(r"│ a-re\S+ +│ failed +│ \d+\.\d{3} s +│", terminal.text), terminal.text
     assert re.search(r"│ a-re\S+ +│ succeeded +│ \d+\.\d{3} s +│", terminal.text), terminal.text
