@@ -86,4 +86,4 @@ async def test_a_connection_that_drops_at_that_moment_is_made_again(
     await exporter.detach()
     assert wire.client.get(wire.keys.owner("fio-1")) is None
     # Until it expires, whoever comes finds it.
-    assert wire.client.zscore(wire.keys.exporters, "fio-1") > wire.client.time()[0] + 500
+    assert float(wire.client.zscore(wire.keys.exporters, "fio-1") or 0.0) > wire.client.time()[0] + 500
