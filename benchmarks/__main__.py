@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.bounds import broken
 from benchmarks.contenders.base import Told
 from benchmarks.figures import Results
-from benchmarks.machine import facts
+from benchmarks.machine import Others, facts
 from benchmarks.measures.deliveries import measure_deliveries
 from benchmarks.measures.idle import measure_idle
 from benchmarks.measures.rounds import measure_rounds
@@ -69,8 +69,14 @@ def measured(plan: Plan) -> dict[str, Any]:
     """Return all that was measured."""
     # So that nothing is left behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    machine = facts()
+    machine, others = facts(), Others()
     raise_file_limit()
+    found = _measured(plan, machine)
+    machine["others"] = others.share()
+    return found
+
+
+def _measured(plan: Plan, machine: dict[str, Any]) -> dict[str, Any]:
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server())
         nats = stack.enter_context(nats_server()) if "nats" in plan.contenders else None
@@ -83,13 +89,12 @@ def measured(plan: Plan) -> dict[str, Any]:
             if kind in plan.measures
             for each in measure_rounds(stage, kind)
         ]
-        others = {
+        measures = {
             "unawaited": measure_unawaited,
             "idle": measure_idle,
             "deliveries": measure_deliveries,
         }
-        found: dict[str, Any] = {name: do(stage) for name, do in others.items() if name in plan.measures}
-        machine["load_after"] = os.getloadavg()[0]
+        found: dict[str, Any] = {name: do(stage) for name, do in measures.items() if name in plan.measures}
         machine["servers"] = [place.what for place in stage.places.values()]
         sittings = {"sittings": plan.sittings, "repetitions": plan.repetitions}
         return {"machine": machine, "plan": sittings, "notes": stage.notes, "rounds": rounds, **found}

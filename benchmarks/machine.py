@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
 import time
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import Any
 
 import psutil
 
-__all__ = ["facts"]
+__all__ = ["Others", "facts"]
 
 _PACKAGES = ("redis", "hiredis", "msgspec", "nats-py", "pynng")
 
@@ -31,6 +32,30 @@ def facts() -> dict[str, Any]:
         "commit": _commit(),
         "load": os.getloadavg()[0],
     }
+
+
+class Others:
+    """How busy the machine is with other things: from when this is made to when it is asked.
+
+    What counts as ours are this process and those that it has started, once they have ended.
+    """
+
+    def __init__(self) -> None:
+        self._began = self._seconds()
+
+    def share(self) -> float:
+        """Return the share of all cores' time that others have used."""
+        now = self._seconds()
+        total, busy, ours = (after - before for after, before in zip(now, self._began, strict=True))
+        return max(0.0, busy - ours) / total if total else 0.0
+
+    def _seconds(self) -> tuple[float, float, float]:
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0.0)
+        used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        # On Linux, user and nice hold what guests use.
+        total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        return total, total - idle, sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _cpu() -> str:

@@ -59,6 +59,7 @@ def _machine(found: Mapping[str, Any]) -> str:
         f"- {'; '.join(machine['servers'])}; all on this one machine, over its loopback",
         f"- {machine['date']}, commit {machine['commit']}",
         f"- Load average of the last minute before it began: {machine['load']:.2f}",
+        f"- Used by other programs meanwhile: {machine['others']:.0%} of the machine",
         *(f"- {note}" for note in found["notes"]),
     ]
     return "\n".join(lines)

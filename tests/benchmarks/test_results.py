@@ -21,6 +21,7 @@ MACHINE = {
     "packages": {"redis": "6.2"},
     "commit": "abc",
     "load": 0.25,
+    "others": 0.034,
     "servers": ["redis 7"],
 }
 
@@ -150,6 +151,7 @@ def test_the_document_says_where_and_what_it_lacks():
     text = document(results(series("process", 1, "ours", turn(1))), [])
     assert "2 cores of a CPU" in text
     assert "before it began: 0.25" in text
+    assert "3% of the machine" in text
     assert "| state-signals |" in text
     assert "*(not measured in this run)*" in text
     assert "{{" not in text
