@@ -91,8 +91,9 @@ class ExporterProtocol:
         self._limits = limits
         self._announcement: Publication | None = None
         self._announced_until: float | None = None
-        # The newest initialization that the server has taken, and its identifier.
-        self._initialization: tuple[str, bytes] | None = None
+        # The newest initialization that the server has taken; its identifier, also after the shutdown.
+        self._initialization: bytes | None = None
+        self._announced_id: str | None = None
         self._unread: bytes | None = None
         self._events: deque[Event] = deque()
         self._roster = Roster(self._events.append)
@@ -546,7 +547,7 @@ class ExporterProtocol:
         if isinstance(event, SignalSent):
             announcement = self._announcement
             if announcement is not None and announcement.signal_id == event.signal_id:
-                self._initialization = (event.signal_id, announcement.entry.data)
+                self._announced_id, self._initialization = event.signal_id, announcement.entry.data
             self._responses.sent(event.signal_id)
         elif isinstance(event, ClaimHeld) and self._server.found is not None:
             names = (name.decode(errors="replace") for name in self._server.found.roster)
@@ -575,7 +576,7 @@ class ExporterProtocol:
         self.state, self.legal_events, self.tag = ExporterState.INITIALIZED, record.events, record.tag
         if record.announcement is not None:
             self._responses.announced(record.announcement)
-            self._initialization = (record.announcement, found.record[b"init"])
+            self._announced_id, self._initialization = record.announcement, found.record[b"init"]
         for name, data in found.roster.items():
             responder_id, member = name.decode(errors="replace"), read_member(data)
             self.subs.add(responder_id)
@@ -588,11 +589,12 @@ class ExporterProtocol:
     def _facts(self) -> Facts:
         again = list(self._responses.open_signals())
         record: dict[str, bytes] = {}
+        if self._announced_id is not None:
+            # Also after the shutdown: where its signals begin has to be known to whoever reads them then.
+            record["info"] = self._speech.record(self.legal_events, self.tag, self._announced_id).encode()
         if self._initialization is not None and self.state is ExporterState.INITIALIZED:
-            signal_id, data = self._initialization
-            info = self._speech.record(self.legal_events, self.tag, signal_id)
-            record = {"info": info.encode(), "init": data}
-            again.insert(0, data)
+            record["init"] = self._initialization
+            again.insert(0, self._initialization)
         roster = {name: self._member(name).encode() for name in self.subs}
         return Facts(tuple(broadcast_again(data, self._limits) for data in again), record, roster)
 
