@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import SHORTEST_TRY, SHORTEST_WAIT, Backoff, Core, Outage, shows_that_it_works
+from state_signals.requests import ShowPresence
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
 
@@ -30,6 +31,17 @@ async def perform(transport: AsyncTransport, commands: Commands, request: Any, t
         TransportError: if the server cannot be reached.
         RequestRefused: if it refuses.
     """
+    together = getattr(transport, "together", None)
+    if together is not None and isinstance(request, ShowPresence):
+
+        async def act(merged: ShowPresence) -> Any:
+            return await _perform(transport, commands, merged, timeout)
+
+        return await together(request, act)
+    return await _perform(transport, commands, request, timeout)
+
+
+async def _perform(transport: AsyncTransport, commands: Commands, request: Any, timeout: float) -> Any:
     deadline = time.monotonic() + timeout
     steps = commands.steps(request)
     try:

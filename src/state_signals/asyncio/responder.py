@@ -87,7 +87,7 @@ class SignalResponder(ResponderEndpoint):
         max_payload: int | None = None,
     ) -> None:
         self._transport = async_transport(
-            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace
+            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace, is_shared=True
         )
         super().__init__(
             responder_name,

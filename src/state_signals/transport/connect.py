@@ -67,9 +67,13 @@ def transport(client: Any = None, *, url: str | None, host: str, port: int, name
 
 
 def async_transport(
-    client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None
+    client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None, is_shared: bool = False
 ) -> AsyncTransport:
-    """Return the transport for asyncio; nothing is connected yet. Arguments and errors as in `transport`."""
+    """Return the transport for asyncio; nothing is connected yet. Arguments and errors as in `transport`.
+
+    With `is_shared`, it shares its connections with others of the event loop that are to the same server, if that is
+    a single one and its client is our own.
+    """
     keys = Keys(namespace)
     scheme, rest = _checked(client, url)
     if scheme == "memory":
@@ -91,6 +95,10 @@ def async_transport(
 
     used = client if client is not None else _new_client(redis.asyncio, url, host, port)
     _check_client(used, redis.asyncio)
+    if is_shared and client is None and "+" not in scheme:
+        from state_signals.transport.shared_asyncio import SharedTransport  # noqa: PLC0415
+
+        return SharedTransport(used, keys, url or f"redis://{host}:{port}")
     return AsyncRedisTransport(used, keys, is_ours=client is None)
 
 

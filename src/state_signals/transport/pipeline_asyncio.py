@@ -1,0 +1,93 @@
+"""A connection for the commands of many: they are answered in the order in which they go out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import redis
+
+from state_signals.transport import replies
+from state_signals.transport.base import TIMEOUT, Batch
+from state_signals.transport.duplex_asyncio import Duplex, once_more
+from state_signals.transport.lines_asyncio import Line
+
+__all__ = ["Pipeline"]
+
+
+class _Waiting:
+    """A batch that is on its way."""
+
+    __slots__ = ("at", "count", "found", "future")
+
+    def __init__(self, count: int) -> None:
+        self.future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self.count = count
+        self.found: list[Any] = []
+        self.at = time.monotonic()
+
+
+class Pipeline:
+    """The connection. Who uses it says which one is meant, by its turn.
+
+    Everybody has to know when a connection was lost, for then the server may have lost data: so nobody gets to the next
+    one without having asked for it.
+
+    Args:
+        dial: makes it, within so many seconds.
+    """
+
+    def __init__(self, dial: Callable[[float], Awaitable[Line]]) -> None:
+        self._error: Exception = redis.ConnectionError("there is no connection yet")
+        self._waiting: deque[_Waiting] = deque()
+        self._duplex = Duplex("state-signals-commands", dial, self._received, self._lost, is_tried=False)
+
+    async def connect(self, seconds: float) -> int:
+        """Connect, unless the connection works as far as is known. Return its turn.
+
+        Raises:
+            redis.RedisError, OSError: if that does not work.
+        """
+        if self._waiting and time.monotonic() > self._waiting[0].at + TIMEOUT:
+            self._duplex.cut(replies.silent())
+        return await self._duplex.connect(seconds)
+
+    async def execute(self, batch: Batch, turn: int) -> list[Any]:
+        """Send a batch once, and return its outcomes.
+
+        Raises:
+            redis.RedisError, OSError: if the connection of that turn is lost, or for errors that pass by themselves.
+        """
+        if not self._duplex.is_up or turn != self._duplex.turn:
+            raise once_more(self._error)
+        data, count = replies.packed(batch)
+        waiting = _Waiting(count)
+        self._waiting.append(waiting)
+        self._duplex.post(data)
+        return replies.outcomes(batch, await waiting.future)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._duplex.close()
+
+    def _received(self, arrived: list[Any]) -> None:
+        for reply in arrived:
+            if not self._waiting:
+                raise redis.ConnectionError(f"nobody has asked for this reply: {reply!r:.80}")
+            waiting = self._waiting[0]
+            waiting.found.append(reply)
+            if len(waiting.found) == waiting.count:
+                self._waiting.popleft()
+                # Somebody may have given up.
+                if not waiting.future.done():
+                    waiting.future.set_result(waiting.found)
+
+    def _lost(self, error: Exception) -> None:
+        self._error = error
+        waiting, self._waiting = self._waiting, deque()
+        for each in waiting:
+            if not each.future.done():
+                each.future.set_exception(once_more(error))

@@ -1,0 +1,182 @@
+"""Responders of one process that use the same server share its connections, and show together that they live."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from state_signals.exceptions import Closed
+from state_signals.requests import ShowPresence
+from state_signals.transport import replies
+from state_signals.transport.base import Batch
+from state_signals.transport.fanout_asyncio import Fanout, Post
+from state_signals.transport.keys import Keys
+from state_signals.transport.lines_asyncio import Dialer, deadline
+from state_signals.transport.pipeline_asyncio import Pipeline
+from state_signals.transport.redis_asyncio import AsyncRedisTransport
+
+__all__ = ["SharedTransport"]
+
+_TOGETHER = 0.02
+"""Seconds that a proof of life waits for those of others."""
+
+Act = Callable[[ShowPresence], Awaitable[Any]]
+
+
+class _Herald:
+    """Proofs of life that go out together."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._names: dict[str, None] = {}
+        self._shown: asyncio.Future[Any] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def show(self, request: ShowPresence, act: Act) -> Any:
+        """Have some responders shown, with others that come just now; return the reply."""
+        is_first = not self._known.issuperset(request.responder_ids)
+        self._known.update(request.responder_ids)
+        self._names.update(dict.fromkeys(request.responder_ids))
+        if self._shown is None:
+            self._shown = asyncio.get_running_loop().create_future()
+            # Somebody waits for the answer that comes after the first one.
+            delay = 0.0 if is_first else _TOGETHER
+            self._task = asyncio.create_task(self._show(self._shown, act, delay), name="state-signals-herald")
+        return await asyncio.shield(self._shown)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _show(self, shown: asyncio.Future[Any], act: Act, delay: float) -> None:
+        try:
+            await asyncio.sleep(delay)
+            names, self._names, self._shown = tuple(self._names), {}, None
+            shown.set_result(await act(ShowPresence(names)))
+        except BaseException as error:
+            if self._shown is shown:
+                self._names, self._shown = {}, None
+            if not shown.done():
+                lost = error if isinstance(error, Exception) else Closed("it was closed in the meantime")
+                shown.set_exception(lost)
+                shown.exception()
+            if not isinstance(error, Exception):
+                raise
+
+
+class _Hub:
+    """The connections to one server, of one event loop."""
+
+    def __init__(self, source: Any, address: str) -> None:
+        self.dialer = Dialer(source)
+        self.pipeline = Pipeline(self.dialer.dial)
+        self.fanout = Fanout(self.dialer.dial, address)
+        self.heralds: dict[Keys, _Herald] = {}
+        self.users = 0
+
+    async def close(self) -> None:
+        for herald in self.heralds.values():
+            await herald.close()
+        self.dialer.close()
+        await self.pipeline.close()
+        await self.fanout.close()
+
+
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Hub]] = weakref.WeakKeyDictionary()
+
+
+class SharedTransport(AsyncRedisTransport):
+    """The part of one responder in connections that it shares with others; but for that, as its base.
+
+    Args:
+        client: a client of our own.
+        keys: the names to use.
+        server: what those have in common that share.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, server: str) -> None:
+        super().__init__(client, keys, is_ours=True)
+        self._server = server
+        self._hub: _Hub | None = None
+        self._turn = 0
+        self._posts: list[Post] = []
+        self._is_closed = False
+
+    async def together(self, request: ShowPresence, act: Act) -> Any:
+        """Show that responders live, with others that are to show it just now.
+
+        Args:
+            request: who.
+            act: does it; raises what `execute` and the request raise.
+        """
+        heralds = self._joined().heralds
+        herald = heralds.get(self.keys)
+        if herald is None:
+            herald = heralds[self.keys] = _Herald()
+        return await herald.show(request, act)
+
+    async def close(self) -> None:
+        """Leave the connections to the others; who is the last one closes them. Idempotent."""
+        was_closed, self._is_closed = self._is_closed, True
+        for post in self._posts:
+            await post.close()
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            hub.users -= 1
+            if not hub.users:
+                hubs = _hubs.get(asyncio.get_running_loop(), {})
+                if hubs.get(self._server) is hub:
+                    del hubs[self._server]
+                await hub.close()
+        if not was_closed:
+            await super().close()
+
+    async def _connect(self, seconds: float) -> None:
+        hub = self._joined()
+        async with deadline(seconds):
+            self._turn = await hub.pipeline.connect(seconds)
+            self._check_open()
+            (reply,) = await hub.pipeline.execute(Batch("", (("PING",),)), self._turn)
+        replies.check_refusal(reply)
+
+    async def _execute(self, batch: Batch, seconds: float) -> list[Any]:
+        hub = self._joined()
+        async with deadline(seconds):
+            if not self._turn:
+                self._turn = await hub.pipeline.connect(seconds)
+            try:
+                return await hub.pipeline.execute(batch, self._turn)
+            except (redis.RedisError, OSError):
+                self._check_open()
+                raise
+
+    async def _subscribe(self, channels: Sequence[str], seconds: float) -> Post:  # type: ignore[override]
+        hub = self._joined()
+        async with deadline(seconds):
+            post = await hub.fanout.subscribe(channels, seconds)
+        if self._is_closed:
+            await post.close()
+            self._check_open()
+        self._posts = [*(each for each in self._posts if not each.is_over), post]
+        return post
+
+    def _joined(self) -> _Hub:
+        self._check_open()
+        if self._hub is None:
+            hubs = _hubs.setdefault(asyncio.get_running_loop(), {})
+            hub = hubs.get(self._server)
+            if hub is None:
+                hub = hubs[self._server] = _Hub(self.client.connection_pool, self.address)
+            hub.users += 1
+            self._hub = hub
+        return self._hub
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Closed("it was closed in the meantime; make a new one")
