@@ -10,6 +10,9 @@ BIN = $(VENV)/bin
 
 # Tests at the same time: most of them wait for something.
 JOBS ?= 2
+# Those that need no server and no other process: what covers the core.
+CORE_TESTS = tests/protocol tests/test_codec.py tests/test_verdicts.py
+PEER = STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python
 SEEDS ?= 2000
 FIRST ?= 0
 
@@ -22,14 +25,15 @@ demo: $(VENV)/.demo ## run the demonstration: real processes, a real workload, a
 	@$(BIN)/state-signals demo
 
 test: $(VENV)/.dev $(PEER_VENV)/.peer ## run the tests, and check that the core is covered
-	$(BIN)/coverage erase
-	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python $(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n $(JOBS) $(CORE_TESTS) $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include='*/protocol/*,*/codec.py' --fail-under=100
+	$(BIN)/coverage report --include='*/protocol/*,*/codec.py,*/verdicts.py' --fail-under=100
+	$(PEER) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(CORE_TESTS:%=--deselect %) $(PYTEST_ARGS)
 
 faults: $(VENV)/.dev $(PEER_VENV)/.peer ## break servers, connections and processes, and print how long it takes to recover
 	@rm -f .faults.jsonl
-	STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python STATE_SIGNALS_MEASURES=$(CURDIR)/.faults.jsonl \
+	$(PEER) STATE_SIGNALS_MEASURES=$(CURDIR)/.faults.jsonl \
 		$(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
 	@$(BIN)/python -m tests.faults.measures .faults.jsonl
 
@@ -39,7 +43,10 @@ simulate: $(VENV)/.dev ## run SEEDS simulated worlds in which things go wrong (2
 docs: $(VENV)/.dev ## write docs/cli.md from the commands' help
 	$(BIN)/python docs/reference.py
 
-coverage: ## show what the last `make test` did not run
+coverage: $(VENV)/.dev $(PEER_VENV)/.peer ## run the tests, slower, and show what they did not run
+	@rm -f .coverage .coverage.*
+	$(PEER) $(BIN)/coverage run -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 lint: $(VENV)/.dev ## check formatting, lint, types and import contracts
