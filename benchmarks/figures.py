@@ -112,12 +112,12 @@ class Results:
 
     def memory_each(self, kind: str, contender: str) -> float | None:
         """Return the bytes that one more responder takes in its process; None if that was not measured."""
-        few, *_, many = [0, *self.counts(kind)]
-        counts = [count for count in self.counts(kind) if 1 < count < many]
-        if not counts or few:
+        counts = [count for count in self.counts(kind) if self.has(kind, count, contender)]
+        if len(counts) < 2:
             return None
-        less, more = (statistics.median(self._series[kind, count, contender]["memory"]) for count in (counts[-1], many))
-        return float(more - less) / (many - counts[-1])
+        few, many = counts[-2:]
+        less, more = (statistics.median(self._series[kind, count, contender]["memory"]) for count in (few, many))
+        return float(more - less) / (many - few)
 
     def _turns(self, kind: str, responders: int, contender: str) -> list[dict[str, Any]]:
         turns: list[dict[str, Any]] = self._series[kind, responders, contender]["turns"]
