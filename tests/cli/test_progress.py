@@ -284,6 +284,17 @@ def test_on_a_terminal_it_can_be_off(on_terminal: OnTerminal) -> None:
     assert b"\x1b[J" not in terminal.raw
 
 
+def test_ctrl_c_between_the_start_and_the_command_ends_the_run(on_terminal: OnTerminal, responder: Respond) -> None:
+    responder("a")
+    terminal = on_terminal("run", "fio", "--", "sleep", "600")
+    # Here the outcomes are being printed, and nothing is waited for.
+    terminal.wait_for("benchmark-start: 1 succeeded")
+    terminal.send("\x03")
+    assert terminal.wait() == 130
+    assert "benchmark-stop: 1 succeeded" in terminal.text
+    assert terminal.is_sane
+
+
 def test_on_a_narrow_terminal_outcomes_and_times_are_whole(on_terminal: OnTerminal, responder: Respond) -> None:
     responder("a-responder-whose-name-is-long", {"benchmark-start": (0, "no space left " * 9)})
     terminal = on_terminal("run", "fio", "--keep-going", "--", "true", rows=60, cols=40)

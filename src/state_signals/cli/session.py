@@ -93,6 +93,18 @@ class Interrupts:
                 raise Interrupted from None
             raise
 
+    async def settled(self) -> None:
+        """Let what has come while nothing was awaited be told.
+
+        Raises:
+            Interrupted: if anything has come so far.
+        """
+        # The loop learns of a signal in one turn, and calls the handler in the next.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        if self.first is not None:
+            raise Interrupted
+
     def _arrived(self, number: int) -> None:
         if self.first is None:
             self.first = number

@@ -64,7 +64,8 @@ class Child:
         except OSError as error:
             raise CommandNotFound(f"cannot run {self._argv[0]!r}: {error.strerror or error}", CANNOT_EXECUTE) from error
         for number in self._received:
-            self._pass_on(number)
+            # By us in any case: when the terminal told its group, the command may not have been there.
+            self._pass_on(number, can_be_told=False)
         try:
             status = await self._process.wait()
         except asyncio.CancelledError:
@@ -89,8 +90,8 @@ class Child:
         """Pass on a signal that ends nobody who knows it, as SIGUSR1 does."""
         self._send(number)
 
-    def _pass_on(self, number: int) -> None:
-        if number in _FROM_TERMINAL and not self._has_own_group and _is_in_foreground():
+    def _pass_on(self, number: int, *, can_be_told: bool = True) -> None:
+        if can_be_told and number in _FROM_TERMINAL and not self._has_own_group and _is_in_foreground():
             # The terminal has sent it to the whole group, the command included.
             return
         if number in _ENDING and self._grace is not None and self._killing is None:

@@ -281,6 +281,8 @@ class _Conductor:
         if self._exporter.aborted is not None:
             # Since the start; the next step says so.
             return
+        # While the outcomes were printed, there was no command yet that the terminal could have told of a Ctrl-C.
+        await self._interrupts.settled()
         environment = {**os.environ, "STATE_SIGNALS_PUBLISHER_ID": self._exporter.pub_id}
         if self._plan.passes_url is not None:
             environment["STATE_SIGNALS_URL"] = self._plan.passes_url
