@@ -9,6 +9,8 @@ by msgspec straight into their type, and take the slow path only when that refus
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import math
 import re
@@ -109,6 +111,8 @@ _signal_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _flat_decoder = msgspec.json.Decoder(_FlatSignal)
 _response_decoder = msgspec.json.Decoder(WireResponse)
 _LONGEST_SEQ = 2**63 - 1
+_KEPT = 4_096
+"""Bytes of a signal that is kept in case somebody else gets it, too."""
 _SIGNAL_ID = re.compile(r"[0-9a-f]{32}")
 # Possessive and with an optional closing quote, so that no input makes it backtrack.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
@@ -144,6 +148,29 @@ def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Sign
     Raises:
         MalformedMessage: the only exception, whatever the bytes are.
     """
+    if isinstance(data, bytes) and len(data) <= _KEPT:
+        # All responders of a process get the same signals.
+        wire, metadata, envelope = _read_once(data, limits)
+        if metadata is not None:
+            # What is kept is nobody's to change; the envelope cannot be.
+            metadata = copy.deepcopy(metadata)
+    else:
+        wire, metadata, envelope = _read(data, limits)
+    signal = Signal(
+        wire.publisher_id, wire.process_name, wire.event, wire.runner_host, wire.sample_no, wire.tag, metadata
+    )
+    signal._envelope = envelope  # noqa: SLF001 - the one writer: users get it read-only
+    return signal
+
+
+def _read(
+    data: bytes | str, limits: Limits
+) -> tuple[_FlatSignal | _WireSignal, dict[str, Any] | None, Envelope | None]:
+    """Return the parts of a signal, checked: what it says, the user's metadata, the envelope.
+
+    Raises:
+        MalformedMessage: whatever the bytes are.
+    """
     wire: _FlatSignal | _WireSignal | None = _flat(data, limits)
     metadata: dict[str, Any] | None = None
     extension: _WireEnvelope | None = None
@@ -166,11 +193,10 @@ def decode_signal(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Sign
         envelope = _envelope(extension, limits)
         if not metadata and not extension.empty:
             metadata = None
-    signal = Signal(
-        wire.publisher_id, wire.process_name, wire.event, wire.runner_host, wire.sample_no, wire.tag, metadata
-    )
-    signal._envelope = envelope  # noqa: SLF001 - the one writer: users get it read-only
-    return signal
+    return wire, metadata, envelope
+
+
+_read_once = functools.lru_cache(maxsize=64)(_read)
 
 
 def _flat(data: bytes | str, limits: Limits) -> _FlatSignal | None:

@@ -11,7 +11,10 @@ import redis
 from state_signals.transport import base, replies
 from state_signals.transport.lines_asyncio import Line
 
-__all__ = ["Duplex", "once_more"]
+__all__ = ["GLANCE", "Duplex", "once_more"]
+
+GLANCE = 0.05
+"""Seconds for which a loop that comes late looks whether something has arrived, before it takes a server for silent."""
 
 
 def once_more(error: Exception) -> redis.ConnectionError:
@@ -118,19 +121,21 @@ class Duplex:
     async def _read(self, line: Line) -> None:
         was_tried = False
         while True:
-            try:
-                async with asyncio.timeout(self._patience(was_tried=was_tried)):
-                    await line.take()
-            except TimeoutError:
-                if was_tried:
-                    raise replies.silent() from None
-                was_tried = True
-                await line.send(replies.PING)
-            else:
+            patience = (base.TIMEOUT if was_tried else base.IDLE) if self._is_tried else None
+            if await _taken(line, patience) or await _taken(line, GLANCE):
                 was_tried = False
                 self._received(line.replies())
+            elif was_tried:
+                raise replies.silent()
+            else:
+                was_tried = True
+                await line.send(replies.PING)
 
-    def _patience(self, *, was_tried: bool) -> float | None:
-        if not self._is_tried:
-            return None
-        return base.TIMEOUT if was_tried else base.IDLE
+
+async def _taken(line: Line, seconds: float | None) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await line.take()
+    except TimeoutError:
+        return False
+    return True

@@ -12,8 +12,8 @@ import redis
 
 from state_signals.transport import replies
 from state_signals.transport.base import TIMEOUT, Batch
-from state_signals.transport.duplex_asyncio import Duplex, once_more
-from state_signals.transport.lines_asyncio import Line
+from state_signals.transport.duplex_asyncio import GLANCE, Duplex, once_more
+from state_signals.transport.lines_asyncio import Line, deadline
 
 __all__ = ["Pipeline"]
 
@@ -41,6 +41,8 @@ class Pipeline:
     """
 
     def __init__(self, dial: Callable[[float], Awaitable[Line]]) -> None:
+        self._heard_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         self._error: Exception = redis.ConnectionError("there is no connection yet")
         self._waiting: deque[_Waiting] = deque()
         self._duplex = Duplex("state-signals-commands", dial, self._received, self._lost, is_tried=False)
@@ -51,15 +53,14 @@ class Pipeline:
         Raises:
             redis.RedisError, OSError: if that does not work.
         """
-        if self._waiting and time.monotonic() > self._waiting[0].at + TIMEOUT:
-            self._duplex.cut(replies.silent())
         return await self._duplex.connect(seconds)
 
-    async def execute(self, batch: Batch, turn: int) -> list[Any]:
+    async def execute(self, batch: Batch, turn: int, seconds: float) -> list[Any]:
         """Send a batch once, and return its outcomes.
 
         Raises:
-            redis.RedisError, OSError: if the connection of that turn is lost, or for errors that pass by themselves.
+            redis.RedisError, OSError: if the connection of that turn is lost, without a reply in time, or for errors
+                that pass by themselves.
         """
         if not self._duplex.is_up or turn != self._duplex.turn:
             raise once_more(self._error)
@@ -67,13 +68,40 @@ class Pipeline:
         waiting = _Waiting(count)
         self._waiting.append(waiting)
         self._duplex.post(data)
+        if self._watch is None:
+            self._watch_for(TIMEOUT)
+        if seconds < TIMEOUT / 2:
+            async with deadline(seconds):
+                return replies.outcomes(batch, await waiting.future)
+        # The watch sees to it: a timer for each takes longer than all the rest, and goes off when our loop is busy.
         return replies.outcomes(batch, await waiting.future)
 
     async def close(self) -> None:
         """Close the connection."""
         await self._duplex.close()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    def _watch_for(self, seconds: float, *, is_last_look: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        self._watch = loop.call_later(seconds, self._look, is_last_look)
+
+    def _look(self, is_last_look: bool) -> None:
+        """Give up a server that owes us a reply and has been silent."""
+        self._watch = None
+        if not self._waiting:
+            return
+        left = max(self._waiting[0].at, self._heard_at) + TIMEOUT - time.monotonic()
+        if left > 0:
+            self._watch_for(left)
+        elif not is_last_look:
+            # Whoever comes late has not listened.
+            self._watch_for(GLANCE, is_last_look=True)
+        else:
+            self._duplex.cut(replies.silent())
 
     def _received(self, arrived: list[Any]) -> None:
+        self._heard_at = time.monotonic()
         for reply in arrived:
             if not self._waiting:
                 raise redis.ConnectionError(f"nobody has asked for this reply: {reply!r:.80}")

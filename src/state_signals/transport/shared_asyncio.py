@@ -142,19 +142,19 @@ class SharedTransport(AsyncRedisTransport):
         async with deadline(seconds):
             self._turn = await hub.pipeline.connect(seconds)
             self._check_open()
-            (reply,) = await hub.pipeline.execute(Batch("", (("PING",),)), self._turn)
+            (reply,) = await hub.pipeline.execute(Batch("", (("PING",),)), self._turn, seconds)
         replies.check_refusal(reply)
 
     async def _execute(self, batch: Batch, seconds: float) -> list[Any]:
         hub = self._joined()
-        async with deadline(seconds):
-            if not self._turn:
+        if not self._turn:
+            async with deadline(seconds):
                 self._turn = await hub.pipeline.connect(seconds)
-            try:
-                return await hub.pipeline.execute(batch, self._turn)
-            except (redis.RedisError, OSError):
-                self._check_open()
-                raise
+        try:
+            return await hub.pipeline.execute(batch, self._turn, seconds)
+        except (redis.RedisError, OSError):
+            self._check_open()
+            raise
 
     async def _subscribe(self, channels: Sequence[str], seconds: float) -> Post:  # type: ignore[override]
         hub = self._joined()
