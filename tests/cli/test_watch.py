@@ -20,6 +20,7 @@ import redis
 
 from state_signals import PublishResult, Signal, SignalExporter, SignalResponder
 from state_signals.cli import app
+from state_signals.cli.watching.panes import HELP
 from state_signals.exceptions import Closed
 from state_signals.server import EmbeddedServer
 from tests.cli.conftest import STATE_SIGNALS, Start
@@ -200,6 +201,7 @@ def test_keys_and_sizes(watch: Watch, run: RealRun) -> None:
     terminal.wait_for("initialization of fio")
     terminal.send("l?")
     terminal.wait_for("choose a run")
+    terminal.wait_for(lambda shown: all(text in shown.text for _, text in HELP))
     terminal.send("?")
     terminal.wait_for(lambda shown: len(roster(shown)) == 8)
     terminal.resize(40, 132)

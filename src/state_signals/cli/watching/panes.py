@@ -49,11 +49,11 @@ _LONGEST_ENTRY = 3
 HELP = (
     ("{up_down} j k", "choose a run; in the other panes: scroll"),
     ("Tab", "next pane: runs, responders, log"),
-    ("PgUp PgDn g G", "a page up or down, to the beginning, to the end"),
-    ("/", "show responders with a text in name, outcome or message"),
-    ("p", "show problems only: lost, failed, missing, pending, left"),
-    ("l", "show the log in place of the responders, and back"),
-    ("Esc", "back to the beginning: no filter, no scrolling"),
+    ("PgUp PgDn g G", "a page up or down; beginning, end"),
+    ("/", "only responders with a text in a column"),
+    ("p", "problems only: not those that succeeded"),
+    ("l", "log in place of responders, and back"),
+    ("Esc", "no filter, back to the beginning"),
     ("?", "this help, and back"),
     ("q Ctrl-C", "quit"),
 )
