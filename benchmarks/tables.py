@@ -64,7 +64,7 @@ def tables(results: Results) -> list[Table]:
 
 def _rounds(results: Results, kind: str, count: int) -> Table:
     rows = []
-    for name in results.contenders(kind):
+    for name in (each for each in results.contenders(kind) if results.has(kind, count, each)):
         key = (kind, count, name)
         lost = results.lost(*key)
         tails = (_ms(results.tail(*key, percent)) for percent in (95, 99))

@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import math
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,18 @@ def test_the_list_of_runs(printed: Ask, objects: Objects, make: Make, responder:
     assert [run["publisher_id"] for run in objects("--tag", "nightly")] == ["eventful"]
     assert len(objects("--since", "1h")) == 3
     assert app.run(["history", "--since", "2999-01-01"]) == 0
+
+
+def test_of_a_process_that_has_run_more_than_once_the_newest_run_is_meant(
+    printed: Ask, refused: Ask, make: Make
+) -> None:
+    names = [f"nightly-{uuid.uuid4()}" for _ in range(3)]
+    for name in names:
+        make(name).initialize(EVENTS)
+    assert f"run of {names[-1]}" in printed("nightly")
+    # Somebody has chosen that one.
+    make("nightly-special").initialize(EVENTS)
+    assert "4 publisher_ids" in refused("nightly")
 
 
 def test_the_beginning_of_a_name_is_enough(printed: Ask, refused: Ask, make: Make) -> None:

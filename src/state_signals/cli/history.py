@@ -37,7 +37,10 @@ _LIMIT = 20
 def history(
     publisher_id: Annotated[
         str | None,
-        typer.Argument(metavar="PUBLISHER_ID", help="An exporter, or how its id begins.  [default: list all runs]"),
+        typer.Argument(
+            metavar="PUBLISHER_ID",
+            help="An exporter, how its id begins, or a process: its newest run.  [default: list all runs]",
+        ),
     ] = None,
     run: Annotated[
         str | None,

@@ -123,7 +123,10 @@ Presence = Annotated[
 # Which exporter is meant
 InitializedId = Annotated[str, typer.Argument(metavar="ID", help="The exporter's id, as init has printed it.")]
 PublisherId = Annotated[
-    str | None, typer.Argument(metavar="PUBLISHER_ID", help="An exporter, or how its id begins.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="PUBLISHER_ID", help="An exporter, how its id begins, or a process: its newest run.", show_default=False
+    ),
 ]
 
 WaitProgress = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -22,11 +23,14 @@ _ASKED = 100
 _DOTS = ("...", "…")
 """What a name that was shortened on a terminal ends with."""
 
+_UUID = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What follows the name of a process in a publisher_id that nobody has chosen."""
+
 _Item = TypeVar("_Item")
 
 
 async def resolved(reader: RunReader, given: str, server: Server) -> str:
-    """Return the publisher_id that is meant by one, or by its beginning.
+    """Return the publisher_id that is meant by one, by its beginning, or by the name of a process (its newest).
 
     Raises:
         InvalidArgument: if none or several are; the message names some that are close.
@@ -39,6 +43,9 @@ async def resolved(reader: RunReader, given: str, server: Server) -> str:
     meant = [name for name in known if beginning and name.startswith(beginning)]
     if len(meant) == 1:
         return meant[0]
+    if meant and all(_UUID.fullmatch(name.removeprefix(given)) for name in meant):
+        # The name of a process, which has run more than once: as with `run fio`, day after day.
+        return await _newest_of(reader, meant)
     if meant:
         raise InvalidArgument(
             f"{given!r} is the beginning of {len(meant)} publisher_ids: {', '.join(await _newest(reader, meant))}; "
@@ -53,6 +60,11 @@ async def resolved(reader: RunReader, given: str, server: Server) -> str:
         hint = "there is no other one either; check --url and --namespace"
     where = f"{redacted(server.url)} {scope(server.namespace)}"
     raise InvalidArgument(f"no run of {given!r:.200} is known at {where}; {hint}")
+
+
+async def _newest_of(reader: RunReader, names: Sequence[str]) -> str:
+    times = {name: await reader.last_active(name) for name in names}
+    return max(names, key=lambda name: times[name])
 
 
 async def _newest(reader: RunReader, names: Sequence[str]) -> list[str]:
