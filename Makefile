@@ -9,7 +9,7 @@ PIP = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 BIN = $(VENV)/bin
 
 # Tests at the same time: most of them wait for something.
-JOBS ?= 2
+JOBS ?= 3
 # Those that need no server and no other process: what covers the core.
 CORE_TESTS = tests/protocol tests/test_codec.py tests/test_verdicts.py
 PEER = STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python

@@ -317,7 +317,8 @@ def test_the_line_is_for_redis_cli(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert said.out == (
         "ACL SETUSER state-signals-responder reset on >PASSWORD resetchannels +ping +select +role +cluster|slots +time "
-        "+multi +exec +subscribe &event-signal-pubsub &event-signal-redelivery:* (+publish &event-signal-response) "
+        "+multi +exec +subscribe +unsubscribe &event-signal-pubsub &event-signal-redelivery:* "
+        "(+publish &event-signal-response) "
         "(+xrange +xrevrange %R~state-signals:{*}:signals) (+hgetall +hget %R~state-signals:{*}:record) "
         "(+get %R~state-signals:{*}:owner) (+xadd %W~state-signals:{*}:responses) "
         "(+zrevrangebyscore +zscore %R~state-signals:exporters) "

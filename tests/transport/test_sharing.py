@@ -17,6 +17,7 @@ from state_signals.server import EmbeddedServer
 from state_signals.transport import fanout_asyncio
 from state_signals.transport.base import Batch
 from state_signals.transport.connect import async_transport
+from tests.conftest import wait_until
 from tests.parties import DEADLINE, eventually, in_thread
 
 PING = Batch("", (("PING",),))
@@ -251,4 +252,4 @@ def test_each_loop_has_its_own(redis_url: str, admin: Any) -> None:
 
     for _ in range(3):
         asyncio.run(use())
-    assert connections(admin) == 0
+    wait_until(lambda: connections(admin) == 0)

@@ -120,13 +120,17 @@ class Fanout:
 
     def leave(self, post: Post) -> None:
         """Hand nothing to somebody any more."""
-        for name in [name for name, posts in self._posts.items() if post in posts]:
-            posts = self._posts[name]
-            posts.remove(post)
-            if not posts:
-                del self._posts[name]
-                self._subscribing.pop(name, None)
-                self._ask("UNSUBSCRIBE", name)
+        left = [name for name, posts in self._posts.items() if post in posts]
+        for name in left:
+            self._posts[name].remove(post)
+        empty = [name for name in left if not self._posts[name]]
+        for name in empty:
+            del self._posts[name]
+            self._subscribing.pop(name, None)
+        if left and not self._posts:
+            self._duplex.cut(redis.ConnectionError("nobody is subscribed any more"))
+        for name in empty:
+            self._ask("UNSUBSCRIBE", name)
 
     async def close(self) -> None:
         """Close the connection."""

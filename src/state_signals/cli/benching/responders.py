@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import redis.asyncio
+
 from state_signals.asyncio import SignalResponder
 from state_signals.messages import SHUTDOWN
 
@@ -40,13 +42,20 @@ async def answer(names: Iterable[str], *, url: str, namespace: str, publisher_id
 
 
 async def _answer_as(name: str, url: str, namespace: str, publisher_id: str) -> None:
-    async with SignalResponder(url=url, namespace=namespace, responder_id=name, conn_timeout=5) as responder:
-        responder.lock_id(publisher_id)
-        # Not run(), which would take SIGTERM upon itself.
-        async for heard in responder.listen():
-            if heard.event == SHUTDOWN:
-                return
-            await responder.srespond(heard, 1)
+    # With a client of its own, for what is measured are responders on as many hosts: those of one process would share.
+    client = None if "+" in url.partition("://")[0] else redis.asyncio.Redis.from_url(url)
+    where: dict[str, Any] = {"url": url} if client is None else {"existing_redis_conn": client}
+    try:
+        async with SignalResponder(**where, namespace=namespace, responder_id=name, conn_timeout=5) as responder:
+            responder.lock_id(publisher_id)
+            # Not run(), which would take SIGTERM upon itself.
+            async for heard in responder.listen():
+                if heard.event == SHUTDOWN:
+                    return
+                await responder.srespond(heard, 1)
+    finally:
+        if client is not None:
+            await client.aclose()
 
 
 async def _until_told(told: dict[str, Any]) -> None:

@@ -126,7 +126,8 @@ def _exporter(keys: Keys, name: str) -> tuple[Grant, ...]:
 
 def _responder(keys: Keys, name: str) -> tuple[Grant, ...]:
     return (
-        Grant((*_CONNECTION, "subscribe"), channels=(keys.signals, keys.redeliveries(name))),
+        # Responders of one process share their subscriptions, and not all of them end at a time.
+        Grant((*_CONNECTION, "subscribe", "unsubscribe"), channels=(keys.signals, keys.redeliveries(name))),
         Grant(("publish",), channels=(keys.responses,)),
         Grant(("xrange", "xrevrange"), (keys.journal(name),), "R"),
         Grant(("hgetall", "hget"), (keys.record(name),), "R"),
@@ -187,7 +188,7 @@ _ON_HASHES = ("hset", "hdel", "hgetall")
 
 _ON_TEXTS = ("set", "get", "pttl")
 
-_ON_CHANNELS = ("publish", "subscribe")
+_ON_CHANNELS = ("publish", "subscribe", "unsubscribe")
 
 _WORDS: dict[str, Callable[[str], tuple[str, ...]]] = {
     "ping": lambda _: ("PING",),
@@ -195,6 +196,7 @@ _WORDS: dict[str, Callable[[str], tuple[str, ...]]] = {
     "scan": lambda _: ("SCAN", "0"),
     "publish": lambda channel: ("PUBLISH", channel, ""),
     "subscribe": lambda channel: ("SUBSCRIBE", channel),
+    "unsubscribe": lambda channel: ("UNSUBSCRIBE", channel),
     "xadd": lambda key: ("XADD", key, "NOMKSTREAM", "*", "f", ""),
     "xrange": lambda key: ("XRANGE", key, "-", "+"),
     "xrevrange": lambda key: ("XREVRANGE", key, "+", "-"),
