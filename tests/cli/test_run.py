@@ -432,7 +432,8 @@ def test_on_a_terminal_a_key_reaches_the_command_once_and_outcomes_are_a_table(
     try:
         # Such a key discards what the terminal has not handed over yet.
         while b"ready" not in shown:
-            assert (chunk := _read(leader)), shown
+            chunk = _read(leader)
+            assert chunk, shown
             shown += chunk
         wait_until((tmp_path / "ready").exists, timeout=20)
         os.write(leader, key)
