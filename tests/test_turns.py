@@ -323,11 +323,9 @@ def test_the_end_waits_for_whoever_reads() -> None:
     reader = threading.Thread(target=lambda: told.append(reading.next(1.0)), daemon=True)
     reader.start()
     wait_until(lambda: turns._borrower)
-    began = time.monotonic()
     turns.stop()
     lender.join(DEADLINE)
     reader.join(DEADLINE)
     assert not lender.is_alive()
     assert told == [None]
-    assert time.monotonic() - began < DEADLINE
     transport.close()

@@ -30,11 +30,15 @@ from state_signals.exceptions import (
 from state_signals.identity import fate, new_owner
 from state_signals.limits import Limits
 from state_signals.protocol.events import (
+    AbortRequested,
+    ClaimRefused,
+    Event,
     SignalRefused,
     SignalUnsent,
 )
 from state_signals.protocol.exporter import TIME_TO_SEND, ExporterProtocol
 from state_signals.protocol.states import ExporterState
+from state_signals.waiters import End
 
 __all__ = ["ExporterEndpoint"]
 
@@ -118,6 +122,25 @@ class ExporterEndpoint(Endpoint):
             f"close that one, or choose another publisher_id"
         )
         return self._superseded
+
+    def _ends_calls(self, event: Event) -> End | None:
+        """Return the error with which all calls end because of an event, and do what follows; None: they go on."""
+        if isinstance(event, ClaimRefused):
+            return self._taken(event.owner)
+        if isinstance(event, AbortRequested) and self._core.state is ExporterState.INITIALIZED:
+            self._core.shutdown(tag=self._core.tag, aborted=event.reason, now=time.monotonic(), sent=time.time())
+            return self._abort_run(event.reason)
+        return None
+
+    def _tell_of_abort(self, reason: str) -> None:
+        """Call what the user wants to have called when somebody else has aborted the run."""
+        if self._on_abort is None:
+            return
+        try:
+            self._on_abort(reason)
+        except Exception as error:
+            # Whoever brings the news has more to do.
+            self.logger.warning("on_abort failed", exc_info=error)
 
     def _abort_run(self, reason: str) -> RunAborted:
         """Return the error for a run that is aborted from now on."""

@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from state_signals import Signal, SignalResponder
+from state_signals.cli import app
 from tests.conftest import wait_until
 
 STATE_SIGNALS = [sys.executable, "-m", "state_signals.cli"]
@@ -137,6 +138,23 @@ class Recorder:
     def close(self) -> None:
         self._subscription.close()
         self._client.close()
+
+
+@pytest.fixture
+def printed_by(
+    redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """What a command prints, asked in this process: data, and nothing else."""
+    monkeypatch.setenv("STATE_SIGNALS_URL", redis_url)
+
+    def ask(*arguments: str) -> str:
+        capsys.readouterr()
+        assert app.run(arguments) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out
+
+    return ask
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import functools
 import json
 import math
 import uuid
@@ -38,18 +39,9 @@ Objects = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def printed(redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """What it prints, asked in this process."""
-    monkeypatch.setenv("STATE_SIGNALS_URL", redis_url)
-
-    def ask(*arguments: str) -> str:
-        capsys.readouterr()
-        assert app.run(["history", *arguments]) == 0
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out
-
-    return ask
+def printed(printed_by: Ask) -> Ask:
+    """What it prints."""
+    return functools.partial(printed_by, "history")
 
 
 @pytest.fixture

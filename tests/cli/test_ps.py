@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import socket
@@ -54,18 +55,9 @@ Objects = Callable[..., dict[str, dict[str, Any]]]
 
 
 @pytest.fixture
-def printed(redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """What it prints, asked in this process."""
-    monkeypatch.setenv("STATE_SIGNALS_URL", redis_url)
-
-    def ask(*options: str) -> str:
-        capsys.readouterr()
-        assert app.run(["ps", *options]) == 0
-        out, err = capsys.readouterr()
-        assert err == ""
-        return out
-
-    return ask
+def printed(printed_by: Ask) -> Ask:
+    """What it prints."""
+    return functools.partial(printed_by, "ps")
 
 
 @pytest.fixture

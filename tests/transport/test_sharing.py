@@ -154,6 +154,44 @@ async def test_proofs_of_life_go_out_together(redis_url: str, admin: Any) -> Non
         await in_thread(exporter.close)
 
 
+async def test_who_closes_while_it_shows_that_all_live_takes_nobody_with_it(redis_url: str) -> None:
+    first, second = shared(redis_url), shared(redis_url)
+    done: list[tuple[str, ...]] = []
+
+    async def fail(names: tuple[str, ...]) -> None:
+        done.append(names)
+        raise Closed("it was closed in the meantime")
+
+    async def act(names: tuple[str, ...]) -> str:
+        done.append(names)
+        return "shown"
+
+    showing = asyncio.create_task(first.herald.show(["a"], fail))
+    await asyncio.sleep(0)
+    assert await second.herald.show(["b"], act) == "shown"
+    with pytest.raises(Closed):
+        await showing
+    assert done == [("a", "b"), ("b",)]
+    assert await second.herald.show(["b"], act) == "shown"
+    await first.close()
+    await second.close()
+
+
+async def test_those_who_stay_go_on_showing_that_they_live(redis_url: str, admin: Any) -> None:
+    names = [f"r{number}" for number in range(12)]
+    async with responders(redis_url, *names, presence_ttl=0.3) as made:
+        exporter = await in_thread(SignalExporter, "fio", url=redis_url, presence_ttl=0.3)
+        assert await in_thread(exporter.initialize_and_wait, 12, ["go"], timeout=DEADLINE) == 0
+        for responder, _ in made[:-1]:
+            # Whenever it has just to show that all live.
+            await responder.close()
+        before = admin.zscore("state-signals:presence", names[-1])
+        await eventually(lambda: admin.zscore("state-signals:presence", names[-1]) > before + 0.5, "proofs of life")
+        assert exporter.subs == {names[-1]}
+        assert (await in_thread(exporter.publish_signal, "go", timeout=DEADLINE)).ok
+        await in_thread(exporter.close)
+
+
 async def test_whoever_was_there_when_it_was_lost_has_to_ask_for_the_next_one(redis_url: str, admin: Any) -> None:
     one, two = shared(redis_url), shared(redis_url)
     await one.connect()

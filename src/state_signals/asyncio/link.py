@@ -31,13 +31,12 @@ async def perform(transport: AsyncTransport, commands: Commands, request: Any, t
         TransportError: if the server cannot be reached.
         RequestRefused: if it refuses.
     """
-    together = getattr(transport, "together", None)
-    if together is not None and isinstance(request, ShowPresence):
+    if transport.herald is not None and isinstance(request, ShowPresence):
 
-        async def act(merged: ShowPresence) -> Any:
-            return await _perform(transport, commands, merged, timeout)
+        async def show(names: tuple[str, ...]) -> Any:
+            return await _perform(transport, commands, ShowPresence(names), timeout)
 
-        return await together(request, act)
+        return await transport.herald.show(request.responder_ids, show)
     return await _perform(transport, commands, request, timeout)
 
 

@@ -23,10 +23,8 @@ from state_signals.endpoint import (
 from state_signals.exceptions import Closed, PublisherIdInUse, RunAborted, ServerUnreachable, TransportError
 from state_signals.exporter_endpoint import ExporterEndpoint
 from state_signals.protocol.events import (
-    AbortRequested,
     CaughtUp,
     ClaimHeld,
-    ClaimRefused,
     Event,
     OutcomeKnown,
     RoundCompleted,
@@ -322,30 +320,21 @@ class Session(ExporterEndpoint):
         if not self._core.has_events:
             return
         events: list[Event] = []
-        aborted: str | None = None
+        endings: list[End] = []
         while (event := self._core.next_event()) is not None:
             events.append(event)
             self._waiters.tell(event)
-            if isinstance(event, ClaimRefused):
-                self._waiters.fail(self._taken(event.owner))
-            elif isinstance(event, AbortRequested) and self._core.state is ExporterState.INITIALIZED:
-                aborted = event.reason
-                self._waiters.fail(self._abort_run(event.reason))
-                self._core.shutdown(tag=self._core.tag, aborted=event.reason, now=time.monotonic(), sent=time.time())
+            ending = self._ends_calls(event)
+            if ending is not None:
+                endings.append(ending)
+                self._waiters.fail(ending)
         for event in events:
             self._log(event)
-        if aborted is not None:
-            self._aborted_by_others(aborted)
-
-    def _aborted_by_others(self, reason: str) -> None:
-        # Our own task tells the responders: whoever waited has no time for that.
-        self._link.wake()
-        if self._on_abort is None:
-            return
-        try:
-            self._on_abort(reason)
-        except Exception as error:
-            self.logger.warning("on_abort failed", exc_info=error)
+        for ending in endings:
+            if isinstance(ending, RunAborted):
+                # Our own task tells the responders: whoever waited has no time for that.
+                self._link.wake()
+                self._tell_of_abort(ending.reason)
 
     async def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
         not_before = -math.inf

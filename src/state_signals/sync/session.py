@@ -20,10 +20,8 @@ from state_signals.endpoint import (
 from state_signals.exceptions import Closed, PublisherIdInUse, RunAborted, ServerUnreachable, TransportError
 from state_signals.exporter_endpoint import ExporterEndpoint
 from state_signals.protocol.events import (
-    AbortRequested,
     CaughtUp,
     ClaimHeld,
-    ClaimRefused,
     Event,
     OutcomeKnown,
     RoundCompleted,
@@ -38,7 +36,7 @@ from state_signals.sync.workers import Guard
 from state_signals.transport.base import Transport
 from state_signals.transport.commands import RequestRefused
 from state_signals.transport.connect import transport
-from state_signals.waiters import CLAIM, READ, Waiter, Waiters
+from state_signals.waiters import CLAIM, READ, End, Waiter, Waiters
 
 if TYPE_CHECKING:
     import redis
@@ -349,33 +347,22 @@ class Session(ExporterEndpoint):
         if not self._core.has_events:
             return
         events: list[Event] = []
-        aborted: str | None = None
+        endings: list[End] = []
         with self._lock:
             while (event := self._core.next_event()) is not None:
                 events.append(event)
                 self._waiters.tell(event)
-                if isinstance(event, ClaimRefused):
-                    self._waiters.fail(self._taken(event.owner))
-                elif isinstance(event, AbortRequested) and self._core.state is ExporterState.INITIALIZED:
-                    aborted = event.reason
-                    self._waiters.fail(self._abort_run(event.reason))
-                    self._core.shutdown(
-                        tag=self._core.tag, aborted=event.reason, now=time.monotonic(), sent=time.time()
-                    )
+                ending = self._ends_calls(event)
+                if ending is not None:
+                    endings.append(ending)
+                    self._waiters.fail(ending)
         for event in events:
             self._log(event)
-        if aborted is not None:
-            self._aborted_by_others(aborted)
-
-    def _aborted_by_others(self, reason: str) -> None:
-        # Our own thread tells the responders: whoever waited has no time for that.
-        self._link.wake()
-        if self._on_abort is None:
-            return
-        try:
-            self._on_abort(reason)
-        except Exception as error:
-            self.logger.warning("on_abort failed", exc_info=error)
+        for ending in endings:
+            if isinstance(ending, RunAborted):
+                # Our own thread tells the responders: whoever waited has no time for that.
+                self._link.wake()
+                self._tell_of_abort(ending.reason)
 
     def _wait(self, waiter: Waiter[News], kind: type[_Completed], until: float) -> _Completed:
         not_before = -math.inf

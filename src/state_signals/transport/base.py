@@ -9,7 +9,7 @@ failed, and what to try.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -24,6 +24,7 @@ __all__ = [
     "AsyncTransport",
     "Batch",
     "Collection",
+    "Herald",
     "Inbox",
     "Refusal",
     "Transport",
@@ -131,6 +132,13 @@ class Transport(Protocol):
         """Close the connections that are our own. Idempotent."""
 
 
+class Herald(Protocol):
+    """Lets those that share a connection say the same things together."""
+
+    async def show(self, names: Iterable[str], act: Callable[[tuple[str, ...]], Awaitable[Any]]) -> Any:
+        """Call `act` with these names and those of others that come just now; return, or raise, what that does."""
+
+
 class AsyncInbox(Protocol):
     """One source of messages, read by one task at a time."""
 
@@ -154,10 +162,15 @@ class AsyncCollection(AsyncInbox, Protocol):
 
 
 class AsyncTransport(Protocol):
-    """One server, for asyncio. The methods are those of `Transport`."""
+    """One server, for asyncio. The methods are those of `Transport`.
+
+    Attributes:
+        herald: shows responders as alive together with others that share the connections; None: nobody does.
+    """
 
     keys: Keys
     address: str
+    herald: Herald | None
 
     @property
     def client(self) -> Any:

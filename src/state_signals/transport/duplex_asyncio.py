@@ -113,6 +113,9 @@ class Duplex:
     async def _write(self, line: Line) -> None:
         while True:
             await self._has_unsent.wait()
+            if self._line is not line:
+                # It is for the next connection.
+                return
             self._has_unsent.clear()
             data = b"".join(self._unsent)
             self._unsent.clear()

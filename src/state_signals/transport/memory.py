@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from state_signals.exceptions import Closed, ServerUnreachable
-from state_signals.transport.base import TIMEOUT, Batch, Refusal
+from state_signals.transport.base import TIMEOUT, Batch, Herald, Refusal
 from state_signals.transport.commands import RESPONSE
 from state_signals.transport.keys import Keys
 from state_signals.transport.keyspace import Keyspace
@@ -360,6 +360,8 @@ class MemoryTransport(_BaseTransport):
 
 class AsyncMemoryTransport(_BaseTransport):
     """The contract of `AsyncTransport` over a hub of this process."""
+
+    herald: Herald | None = None
 
     async def connect(self, timeout: float = TIMEOUT) -> None:
         self._open_hub()

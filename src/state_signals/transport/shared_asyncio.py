@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import redis
 import redis.asyncio
 
-from state_signals.exceptions import Closed
-from state_signals.requests import ShowPresence
+from state_signals.exceptions import Closed, StateSignalsError
 from state_signals.transport import replies
 from state_signals.transport.base import Batch
+from state_signals.transport.commands import RequestRefused
 from state_signals.transport.fanout_asyncio import Fanout, Post
 from state_signals.transport.keys import Keys
 from state_signals.transport.lines_asyncio import Dialer, deadline
@@ -25,31 +25,35 @@ __all__ = ["SharedTransport"]
 _TOGETHER = 0.02
 """Seconds that a proof of life waits for those of others."""
 
-Act = Callable[[ShowPresence], Awaitable[Any]]
+Act = Callable[[tuple[str, ...]], Awaitable[Any]]
 
 
-class _Herald:
-    """Proofs of life that go out together."""
+class _Proofs:
+    """Proofs of life that go out together: the first who comes gives them for all that come within a moment."""
 
     def __init__(self) -> None:
-        self._known: set[str] = set()
         self._names: dict[str, None] = {}
         self._shown: asyncio.Future[Any] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def show(self, request: ShowPresence, act: Act) -> Any:
-        """Have some responders shown, with others that come just now; return the reply."""
-        is_first = not self._known.issuperset(request.responder_ids)
-        self._known.update(request.responder_ids)
-        self._names.update(dict.fromkeys(request.responder_ids))
+    async def show(self, names: Iterable[str], act: Act, delay: float) -> Any:
+        """Have some responders shown; return, or raise, what `act` does."""
+        mine = tuple(names)
+        self._names.update(dict.fromkeys(mine))
+        is_first = self._shown is None
         if self._shown is None:
             self._shown = asyncio.get_running_loop().create_future()
-            # Somebody waits for the answer that comes after the first one.
-            delay = 0.0 if is_first else _TOGETHER
             self._task = asyncio.create_task(self._show(self._shown, act, delay), name="state-signals-herald")
-        return await asyncio.shield(self._shown)
+        try:
+            return await asyncio.shield(self._shown)
+        except (StateSignalsError, RequestRefused):
+            if is_first:
+                raise
+            # That the first one has closed, or has to connect again, is not our affair.
+            return await act(mine)
 
     async def close(self) -> None:
+        """Give none any more."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -58,14 +62,13 @@ class _Herald:
         try:
             await asyncio.sleep(delay)
             names, self._names, self._shown = tuple(self._names), {}, None
-            shown.set_result(await act(ShowPresence(names)))
+            shown.set_result(await act(names))
         except BaseException as error:
             if self._shown is shown:
                 self._names, self._shown = {}, None
-            if not shown.done():
-                lost = error if isinstance(error, Exception) else Closed("it was closed in the meantime")
-                shown.set_exception(lost)
-                shown.exception()
+            shown.set_exception(error if isinstance(error, Exception) else _closed())
+            # Whoever waited may have given up.
+            shown.exception()
             if not isinstance(error, Exception):
                 raise
 
@@ -77,12 +80,12 @@ class _Hub:
         self.dialer = Dialer(source)
         self.pipeline = Pipeline(self.dialer.dial)
         self.fanout = Fanout(self.dialer.dial, address)
-        self.heralds: dict[Keys, _Herald] = {}
+        self.proofs: dict[Keys, _Proofs] = {}
         self.users = 0
 
     async def close(self) -> None:
-        for herald in self.heralds.values():
-            await herald.close()
+        for proofs in self.proofs.values():
+            await proofs.close()
         self.dialer.close()
         await self.pipeline.close()
         await self.fanout.close()
@@ -106,20 +109,18 @@ class SharedTransport(AsyncRedisTransport):
         self._hub: _Hub | None = None
         self._turn = 0
         self._posts: list[Post] = []
+        self._has_shown = False
         self._is_closed = False
+        self.herald = self
 
-    async def together(self, request: ShowPresence, act: Act) -> Any:
-        """Show that responders live, with others that are to show it just now.
-
-        Args:
-            request: who.
-            act: does it; raises what `execute` and the request raise.
-        """
-        heralds = self._joined().heralds
-        herald = heralds.get(self.keys)
-        if herald is None:
-            herald = heralds[self.keys] = _Herald()
-        return await herald.show(request, act)
+    async def show(self, names: Iterable[str], act: Act) -> Any:
+        """Show that responders live, with others that are to show it just now; see `Herald`."""
+        proofs = self._joined().proofs
+        if self.keys not in proofs:
+            proofs[self.keys] = _Proofs()
+        # Somebody waits for the answer that comes after the first one.
+        delay, self._has_shown = _TOGETHER if self._has_shown else 0.0, True
+        return await proofs[self.keys].show(names, act, delay)
 
     async def close(self) -> None:
         """Leave the connections to the others; who is the last one closes them. Idempotent."""
@@ -179,4 +180,8 @@ class SharedTransport(AsyncRedisTransport):
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise Closed("it was closed in the meantime; make a new one")
+            raise _closed()
+
+
+def _closed() -> Closed:
+    return Closed("it was closed in the meantime; make a new one")
