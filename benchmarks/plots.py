@@ -54,7 +54,7 @@ def write_plots(results: Results, folder: Path) -> list[str]:
 def _rounds(results: Results, kind: str, title: str) -> Picture:
     picture, axes = _axes()
     for name in results.contenders(kind):
-        counts = list(results.counts(kind))
+        counts = [count for count in results.counts(kind) if results.has(kind, count, name)]
         values = [results.p50(kind, count, name).median * 1e3 for count in counts]
         if results.has("process", 1, name):
             # With one responder there is no difference.

@@ -8,6 +8,7 @@ from benchmarks.bounds import BOUNDS, Target, broken
 from benchmarks.figures import Figure, Results, percentile
 from benchmarks.measures.deliveries import deliveries
 from benchmarks.plan import CONTENDERS, FULL, SHORT
+from benchmarks.plots import write_plots
 from benchmarks.report import document
 from benchmarks.tables import Table, tables
 
@@ -159,3 +160,14 @@ def test_the_document_says_where_and_what_it_lacks():
 
 def test_all_contenders_take_part_in_the_long_form():
     assert FULL.contenders == tuple(CONTENDERS)
+
+
+def test_who_does_not_take_part_with_so_many_has_no_line_and_no_point(tmp_path):
+    found = results(
+        *(series("together", count, "ours_asyncio", turn(count)) for count in (10, 1_000)),
+        series("together", 10, "ours", turn(10)),
+    )
+    few, many = tables(found)[:2]
+    assert (len(few.rows), len(many.rows)) == (2, 1)
+    assert write_plots(found, tmp_path) == ["performance-together.svg"]
+    assert "state-signals asyncio" in document(found, [])
