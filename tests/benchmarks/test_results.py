@@ -164,8 +164,8 @@ def test_all_contenders_take_part_in_the_long_form():
 
 def test_who_does_not_take_part_with_so_many_has_no_line_and_no_point(tmp_path):
     found = results(
-        *(series("together", count, "ours_asyncio", turn(count)) for count in (10, 1_000)),
-        series("together", 10, "ours", turn(10)),
+        *(series("together", count, "ours_asyncio", turn(count), memory=(count,)) for count in (10, 1_000)),
+        series("together", 10, "ours", turn(10), memory=(10,)),
     )
     few, many = tables(found)[:2]
     assert (len(few.rows), len(many.rows)) == (2, 1)
