@@ -14,7 +14,7 @@ from state_signals import SignalExporter
 from state_signals.asyncio import SignalResponder
 from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable
 from state_signals.server import EmbeddedServer
-from state_signals.transport import fanout_asyncio
+from state_signals.transport import switchboard
 from state_signals.transport.base import Batch
 from state_signals.transport.connect import async_transport
 from tests.conftest import wait_until
@@ -123,7 +123,7 @@ async def test_all_come_back_when_the_connections_are_cut(redis_url: str, admin:
 
 
 async def test_who_falls_behind_catches_up_and_holds_nobody_up(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout_asyncio, "_MOST_MESSAGES", 10)
+    monkeypatch.setattr(switchboard, "_MOST_MESSAGES", 10)
     slow = SignalResponder(url=redis_url, responder_id="slow")
     await slow.connect()
     signals = slow.listen()

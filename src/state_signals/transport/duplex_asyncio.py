@@ -11,17 +11,10 @@ import redis
 from state_signals.transport import base, replies
 from state_signals.transport.lines_asyncio import Line
 
-__all__ = ["GLANCE", "Duplex", "once_more"]
+__all__ = ["GLANCE", "Duplex"]
 
 GLANCE = 0.05
 """Seconds for which a loop that comes late looks whether something has arrived, before it takes a server for silent."""
-
-
-def once_more(error: Exception) -> redis.ConnectionError:
-    """Return why a connection was lost, for one more of those who used it: each raises an error of its own."""
-    again = redis.ConnectionError(str(error))
-    again.__cause__ = error
-    return again
 
 
 class Duplex:

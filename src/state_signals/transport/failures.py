@@ -10,7 +10,7 @@ from redis import exceptions as redis_exceptions
 
 from state_signals.exceptions import ServerRefused, ServerUnreachable, StateSignalsError, TransportError
 
-__all__ = ["PASSING", "Passing", "RedisRefused", "RedisUnreachable", "explained", "explanation"]
+__all__ = ["PASSING", "Passing", "RedisRefused", "RedisUnreachable", "explained", "explanation", "once_more"]
 
 
 class _RedisConnectionError(redis_exceptions.ConnectionError):
@@ -107,3 +107,10 @@ def _reason(error: BaseException) -> str:
     number = cause.errno if isinstance(cause, OSError) else None
     why = os.strerror(number) if number is not None and number > 0 else ""
     return text if why in text else f"{text}: {why}"
+
+
+def once_more(error: Exception) -> redis_exceptions.ConnectionError:
+    """Return why a connection was lost, for one more of those who used it: each raises an error of its own."""
+    again = redis_exceptions.ConnectionError(str(error))
+    again.__cause__ = error
+    return again

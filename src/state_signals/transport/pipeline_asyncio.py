@@ -12,7 +12,8 @@ import redis
 
 from state_signals.transport import replies
 from state_signals.transport.base import TIMEOUT, Batch
-from state_signals.transport.duplex_asyncio import GLANCE, Duplex, once_more
+from state_signals.transport.duplex_asyncio import GLANCE, Duplex
+from state_signals.transport.failures import once_more
 from state_signals.transport.lines_asyncio import Line, deadline
 
 __all__ = ["Pipeline"]
