@@ -21,7 +21,8 @@ from state_signals.transport.base import Batch
 from state_signals.transport.failures import explained
 from state_signals.transport.keys import Keys
 from state_signals.transport.lines import Deadline, Dialer, Line
-from state_signals.transport.redis import BaseTransport, Collection, Commands, Subscription
+from state_signals.transport.pipeline import Pipeline
+from state_signals.transport.redis import BaseTransport, Collection, Subscription
 from state_signals.transport.settings import Address, ClusterSettings, cluster_address
 from state_signals.transport.topology import SLOTS, Topology
 
@@ -49,7 +50,7 @@ class ClusterTransport(BaseTransport):
         self._topology = Topology(cluster.startup, cluster.remap)
         # Reentrant, because a signal handler may have something to say.
         self._learning = threading.RLock()
-        self._commands: dict[Address, Commands] = {}
+        self._pipelines: dict[Address, Pipeline] = {}
         self._is_closed = False
 
     @cached_property
@@ -63,15 +64,15 @@ class ClusterTransport(BaseTransport):
     def close(self) -> None:
         """Close the connections that are our own. Idempotent."""
         self._is_closed = True
-        for commands in tuple(self._commands.values()):
-            commands.close(self._dialer.close)
+        for pipeline in tuple(self._pipelines.values()):
+            pipeline.close(self._dialer.close)
         self._dialer.close()
         if self._make_client is not None and "client" in vars(self):
             self.client.close()
 
     def _connect(self, deadline: Deadline) -> None:
-        for commands in tuple(self._commands.values()):
-            commands.renew()
+        for pipeline in tuple(self._pipelines.values()):
+            pipeline.renew()
         # Any node will do: that of our keys may be there while others are not.
         self._topology.is_stale = True
         self._learn(deadline)
@@ -83,7 +84,7 @@ class ClusterTransport(BaseTransport):
         # What was asked on the way may have changed it.
         self._check_held()
         with self._watched(node):
-            return self._commands_to(node).execute(batch, deadline)
+            return self._pipeline_to(node).execute(batch, deadline)
 
     def _subscribe(self, channels: Sequence[str], deadline: Deadline) -> Subscription:
         failure: Exception = redis.ConnectionError("no node is given")
@@ -106,8 +107,8 @@ class ClusterTransport(BaseTransport):
         """Refuse to go on elsewhere where nobody knows what is left of what was written: `connect` comes first then."""
         if self._topology.has_moved:
             raise redis.ConnectionError("keys have moved to another node")
-        for commands in tuple(self._commands.values()):
-            commands.check()
+        for pipeline in tuple(self._pipelines.values()):
+            pipeline.check()
 
     def _owner(self, key: str, deadline: Deadline) -> Address:
         if self._topology.is_stale:
@@ -135,16 +136,16 @@ class ClusterTransport(BaseTransport):
 
     def _ask(self, node: Address, deadline: Deadline) -> None:
         with self._watched(node):
-            (slots,) = self._commands_to(node).execute(Batch("", (SLOTS,)), deadline)
+            (slots,) = self._pipeline_to(node).execute(Batch("", (SLOTS,)), deadline)
             replies.check_refusal(slots)
         self._topology.update(slots, node)
-        for gone in self._commands.keys() - self._topology.nodes:
-            self._commands.pop(gone).retire()
+        for gone in self._pipelines.keys() - self._topology.nodes:
+            self._pipelines.pop(gone).retire()
 
-    def _commands_to(self, node: Address) -> Commands:
+    def _pipeline_to(self, node: Address) -> Pipeline:
         # Atomic: threads that come at once get the same.
-        made = self._commands.get(node) or self._commands.setdefault(
-            node, Commands(lambda when: self._dial(node, when))
+        made = self._pipelines.get(node) or self._pipelines.setdefault(
+            node, Pipeline(lambda when: self._dial(node, when))
         )
         if self._is_closed:
             raise Closed("it was closed in the meantime; make a new one")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import select
 import socket
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,126 +16,18 @@ from typing import Any
 import redis
 from redis.sentinel import SentinelConnectionPool
 
-from state_signals.exceptions import Closed
 from state_signals.transport import base, replies
 from state_signals.transport.base import TIMEOUT, Batch
 from state_signals.transport.failures import explained, explanation
 from state_signals.transport.keys import Keys
 from state_signals.transport.lines import Deadline, Dialer, Line, SentinelDialer
+from state_signals.transport.pipeline import Pipeline
 from state_signals.transport.settings import server_address
 
-__all__ = ["BaseTransport", "Collection", "Commands", "RedisTransport", "Subscription"]
+__all__ = ["BaseTransport", "Collection", "Inbox", "RedisTransport", "Subscription", "Tried"]
 
 
-_PATIENCE = 0.5
-"""Seconds that closing waits for whoever uses the connection, which was cut."""
-
-
-class Commands:
-    """A connection for commands, one batch at a time.
-
-    Args:
-        dial: makes the connection.
-    """
-
-    def __init__(self, dial: Callable[[Deadline], Line]) -> None:
-        self._dial = dial
-        # Reentrant, because a signal handler may have something to say while it interrupts a command.
-        self._lock = threading.RLock()
-        self._idle: Line | None = None
-        # Why it was lost, until it may be made again.
-        self._error: Exception | None = None
-        self._is_kept = True
-        self._is_closed = False
-
-    def execute(self, batch: Batch, deadline: Deadline) -> list[Any]:
-        """Send a batch and return its outcomes.
-
-        It is never sent twice: if the replies are lost with the connection, nobody knows whether it was carried out.
-        A lost connection is not made again before `renew()`: the next one may be to a server that has lost data.
-
-        Raises:
-            Closed: after `close()`.
-            redis.RedisError, OSError: without replies, and for errors that pass by themselves.
-        """
-        data, count = replies.packed(batch)
-        if not self._lock.acquire(timeout=deadline.remaining()):
-            raise deadline.error()
-        line = None
-        try:
-            self.check()
-            line, self._idle = self._idle, None
-            if line is None:
-                self._check_open()
-                line = self._dial(deadline)
-            outcomes = replies.outcomes(batch, line.exchange(data, count, deadline))
-            if self._idle is None and self._is_kept:
-                self._idle, line = line, None
-        except (redis.RedisError, OSError) as error:
-            self._check_open()
-            if line is not None:
-                self._error = error
-            raise
-        else:
-            return outcomes
-        finally:
-            # Replies may still come: nobody else may take them for theirs.
-            if line is not None:
-                line.close()
-            self._lock.release()
-
-    def check(self) -> None:
-        """Raise why the connection was lost, if it was, as far as can be told without using it."""
-        if self._error is None and self._lock.acquire(blocking=False):
-            try:
-                if self._idle is not None and self._idle.is_stale():
-                    self._error = redis.ConnectionError("the server closed the connection")
-            finally:
-                self._lock.release()
-        if self._error is not None:
-            raise self._error.with_traceback(None)
-
-    def renew(self) -> None:
-        """Make a connection that was lost again, with the next batch."""
-        if self._lock.acquire(blocking=False):
-            if self._idle is not None and (self._error is not None or self._idle.is_stale()):
-                self._drop()
-            else:
-                self._lock.release()
-        self._error = None
-
-    def retire(self) -> None:
-        """Keep the connection no longer than it is in use."""
-        self._is_kept = False
-        if self._lock.acquire(blocking=False):
-            self._drop()
-
-    def close(self, cut: Callable[[], None]) -> None:
-        """Close the connection, for good.
-
-        Args:
-            cut: ends what another thread is waiting for there.
-        """
-        self._is_closed, self._is_kept = True, False
-        cut()
-        # Not for ever: who has it, and looks a name up, say, gives the connection back when that is done.
-        if self._lock.acquire(timeout=_PATIENCE):
-            self._drop()
-
-    def _drop(self) -> None:
-        try:
-            line, self._idle = self._idle, None
-            if line is not None:
-                line.close()
-        finally:
-            self._lock.release()
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise Closed("it was closed in the meantime; make a new one")
-
-
-class _Inbox:
+class Inbox:
     """A connection that is waited for together with a wake-up."""
 
     def __init__(self, line: Line, address: str, lost: Callable[[Exception], None]) -> None:
@@ -157,26 +48,15 @@ class _Inbox:
         # When the silence has lasted so long that something has to be done.
         self._due = time.monotonic() + base.IDLE
 
-    def receive(self, timeout: float | None) -> Sequence[bytes]:
+    def receive(self, timeout: float | None) -> Sequence[Any]:
         try:
-            return self._receive(timeout)
+            return self.wait(timeout)
         except (redis.RedisError, OSError) as error:
             self._lost(error)
             raise explanation(error, "receive", self._address) from error
 
-    def wake(self) -> None:
-        try:
-            self._wake_writer.send(b"w")
-        except OSError:
-            return  # It is awake many times over, or closed.
-
-    def close(self) -> None:
-        self._is_closed = True
-        self._wake_reader.close()
-        self._wake_writer.close()
-        self._line.close()
-
-    def _receive(self, timeout: float | None) -> list[bytes]:
+    def wait(self, timeout: float | None) -> list[Any]:
+        """As `receive`, but raise the errors of redis-py."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._is_closed:
             arrived = self._arrived()
@@ -197,13 +77,25 @@ class _Inbox:
                 return self._arrived()
         return []
 
+    def wake(self) -> None:
+        try:
+            self._wake_writer.send(b"w")
+        except OSError:
+            return  # It is awake many times over, or closed.
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._wake_reader.close()
+        self._wake_writer.close()
+        self._line.close()
+
     def _wait(self, seconds: float) -> Sequence[int]:
         """Wait for something to read; return where there is."""
         pending = [self._line.socket.fileno()] if self._line.has_pending() else []
         ready = self._waiter.poll(0 if pending else max(0.0, seconds) * 1000)
         return [*pending, *(number for number, _ in ready)]
 
-    def _arrived(self) -> list[bytes]:
+    def _arrived(self) -> list[Any]:
         """Return the messages that were taken, and ask for more if the server does not send them by itself."""
         raise NotImplementedError
 
@@ -216,10 +108,25 @@ class _Inbox:
         raise NotImplementedError
 
 
-class Subscription(_Inbox):
-    """What is published on channels."""
+class Tried(Inbox):
+    """One whose server says nothing for as long as nothing is published."""
 
     _is_asked = False
+
+    def _heard(self, now: float) -> None:
+        super()._heard(now)
+        self._is_asked = False
+
+    def _check(self, now: float) -> None:
+        if self._is_asked:
+            raise replies.silent()
+        self._is_asked = True
+        self._due = now + base.TIMEOUT
+        self._line.send(replies.PING, Deadline(base.TIMEOUT))
+
+
+class Subscription(Tried):
+    """What is published on channels."""
 
     def subscribe(self, channels: Sequence[str], deadline: Deadline) -> None:
         self._line.send(replies.pack(("SUBSCRIBE", *channels)), deadline)
@@ -238,19 +145,8 @@ class Subscription(_Inbox):
         early, self._early = self._early, []
         return early + [data for reply in self._line.replies() if (data := replies.published(reply)) is not None]
 
-    def _heard(self, now: float) -> None:
-        super()._heard(now)
-        self._is_asked = False
 
-    def _check(self, now: float) -> None:
-        if self._is_asked:
-            raise replies.silent()
-        self._is_asked = True
-        self._due = now + base.TIMEOUT
-        self._line.send(replies.PING, Deadline(base.TIMEOUT))
-
-
-class Collection(_Inbox):
+class Collection(Inbox):
     """What is appended to a stream."""
 
     def follow(self, key: str, after: bytes, deadline: Deadline) -> None:
@@ -300,7 +196,7 @@ class BaseTransport(ABC):
         except (redis.RedisError, OSError) as error:
             raise explanation(error, replies.what(batch), self.address) from error
 
-    def subscribe(self, channels: Sequence[str], timeout: float = TIMEOUT) -> _Inbox:
+    def subscribe(self, channels: Sequence[str], timeout: float = TIMEOUT) -> Inbox:
         with explained(f"subscribe to {', '.join(channels)}", self.address):
             return self._subscribe(channels, Deadline(timeout))
 
@@ -362,7 +258,7 @@ class RedisTransport(BaseTransport):
         pool: Any = client.connection_pool
         self.address = server_address(pool)
         self._dialer = SentinelDialer(pool) if isinstance(pool, SentinelConnectionPool) else Dialer(pool)
-        self._commands = Commands(self._dialer.dial)
+        self._commands = Pipeline(self._dialer.dial)
         self._is_ours = is_ours
 
     def close(self) -> None:
@@ -372,7 +268,7 @@ class RedisTransport(BaseTransport):
             self.client.connection_pool.disconnect()
 
     def _connect(self, deadline: Deadline) -> None:
-        self._commands.renew()
+        self._commands.renew(deadline)
         (reply,) = self._commands.execute(Batch("", (("PING",),)), deadline)
         replies.check_refusal(reply)
 
