@@ -10,7 +10,9 @@ from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import SHORTEST_TRY, Backoff, Core, Outage, shows_that_it_works
-from state_signals.sync.workers import Guard, Upkeep
+from state_signals.requests import Done, Leave, ShowPresence
+from state_signals.sync.upkeep import upkeep_for
+from state_signals.sync.workers import Guard
 from state_signals.transport.base import TIMEOUT, Transport
 from state_signals.transport.commands import Commands, RequestRefused
 
@@ -24,6 +26,19 @@ def perform(transport: Transport, commands: Commands, request: Any, timeout: flo
         TransportError: if the server cannot be reached.
         RequestRefused: if it refuses.
     """
+    herald = transport.herald
+    if herald is not None:
+        if isinstance(request, ShowPresence):
+            herald.show(
+                request.responder_ids, lambda names: _perform(transport, commands, ShowPresence(names), timeout)
+            )
+            return Done()
+        if isinstance(request, Leave):
+            herald.withdraw(request.responder_ids)
+    return _perform(transport, commands, request, timeout)
+
+
+def _perform(transport: Transport, commands: Commands, request: Any, timeout: float) -> Any:
     deadline = time.monotonic() + timeout
     steps = commands.steps(request)
     try:
@@ -34,11 +49,11 @@ def perform(transport: Transport, commands: Commands, request: Any, timeout: flo
         return end.value
 
 
-class Link(Upkeep):
-    """Carries out what the core asks for, in the threads of those who wait and in one of its own.
+class Link:
+    """Carries out what the core asks for, in the threads of those who wait and in one of our own.
 
     Whoever calls never connects: that can take long, and calls have deadlines. Our own thread does, and carries out
-    what is due although nobody waits.
+    what is due although nobody waits; those that share their connections have one together.
 
     Args:
         name: the thread's name.
@@ -52,6 +67,8 @@ class Link(Upkeep):
     Attributes:
         is_up: whether there is a connection, as far as is known.
         error: why there was none, the last time.
+        is_stopping: whether it is at its end.
+        busy: held by our own thread while it does something here.
     """
 
     def __init__(
@@ -64,7 +81,8 @@ class Link(Upkeep):
         outage: Outage,
         changed: Callable[[], None],
     ) -> None:
-        super().__init__(name)
+        self.is_stopping = False
+        self.busy = threading.Lock()
         self.is_up = True
         self.error: TransportError | None = None
         self.sending = Guard()
@@ -77,19 +95,27 @@ class Link(Upkeep):
         self._backoff = Backoff()
         # When it was made, and when to make the next one, at the earliest.
         self._up_since = self._retry_at = -math.inf
-        self._has_begun = threading.Lock()
+        self._has_begun = False
         self._under_way = 0
         self._is_under_way = False
+        self._upkeep = upkeep_for(self, name, None if transport.herald is None else transport.address)
 
     def begin(self) -> None:
-        """Start our own thread, if that was not done; whoever else may be about to."""
-        if not self._has_begun.acquire(blocking=False):
-            return
-        try:
-            self.start()
-        except BaseException:
-            self._has_begun.release()
-            raise
+        """Have our own thread begin, if that was not done."""
+        if not self._has_begun:
+            self._upkeep.begin(self)
+            self._has_begun = True
+
+    def wake(self) -> None:
+        """Have our own thread do what is due, now. Safe from any thread and from a signal handler."""
+        self._upkeep.call(self)
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Have our own thread end, as far as we are concerned, and wait for that. Idempotent.
+
+        Return whether it has ended within `timeout` seconds, or is the one that calls.
+        """
+        return self._upkeep.dismiss(self, timeout)
 
     def pump(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
         """Carry out what the core asks for, until the time `until` at the latest; it goes on in the background then.

@@ -88,7 +88,9 @@ class SignalResponder(ResponderEndpoint):
         presence_ttl: float | timedelta | None = DEFAULT_PRESENCE_TTL,
         max_payload: int | None = None,
     ) -> None:
-        self._transport = transport(existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace)
+        self._transport = transport(
+            existing_redis_conn, url=url, host=redis_host, port=redis_port, namespace=namespace, is_shared=True
+        )
         super().__init__(
             responder_name,
             conn_timeout,
@@ -392,7 +394,8 @@ class SignalResponder(ResponderEndpoint):
         if not self._link.is_up or not is_said:
             # Its thread may be waiting for the server: nothing is said to that any more.
             self._transport.close()
-        self._link.stop()
+        # What it waits for may be the others' affair, too.
+        self._link.stop(timeout=CLOSE_TIMEOUT)
 
     @contextmanager
     def _ended_by_sigterm(self) -> Iterator[None]:

@@ -10,11 +10,9 @@ from abc import abstractmethod
 from contextlib import suppress
 from types import TracebackType
 
-from state_signals.outages import SHORTEST_WAIT
+__all__ = ["LONGEST_WAIT", "Guard", "Stopping", "Worker"]
 
-__all__ = ["Guard", "Stopping", "Upkeep", "Worker"]
-
-_LONGEST_WAIT = 86_400.0
+LONGEST_WAIT = 86_400.0
 """Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
 
 
@@ -44,6 +42,10 @@ class Worker(threading.Thread):
     def work(self) -> None:
         """Do what there is to do, until `is_stopping`."""
 
+    def has_to_end(self) -> bool:
+        """Whether what is being done is to be given up."""
+        return self.is_stopping
+
     def wake(self) -> None:
         """End a `pause()`. Safe from any thread and from a signal handler."""
         self._wakes.put(None)
@@ -51,7 +53,7 @@ class Worker(threading.Thread):
     def pause(self, seconds: float) -> None:
         """Wait until the time is up or somebody wakes us."""
         with suppress(queue.Empty):
-            self._wakes.get(timeout=min(max(0.0, seconds), _LONGEST_WAIT))
+            self._wakes.get(timeout=min(max(0.0, seconds), LONGEST_WAIT))
             while True:
                 self._wakes.get_nowait()
 
@@ -67,21 +69,6 @@ class Worker(threading.Thread):
         if waits and self.is_alive():
             self.join(timeout)
         return not self.is_alive()
-
-
-class Upkeep(Worker):
-    """Does what is due although nobody waits for it."""
-
-    def work(self) -> None:
-        """Call `keep_up` whenever that is due."""
-        while not self.is_stopping:
-            due = self.keep_up()
-            if not self.is_stopping:
-                self.pause(max(SHORTEST_WAIT, due - time.monotonic()) if due < math.inf else _LONGEST_WAIT)
-
-    @abstractmethod
-    def keep_up(self) -> float:
-        """Do what is due, and return when to be called again (monotonic; infinite: when woken)."""
 
 
 class Guard:
@@ -104,10 +91,10 @@ class Guard:
             return True
         thread = threading.current_thread()
         if not isinstance(thread, Worker):
-            return self._lock.acquire(timeout=timeout if timeout < 0 else min(timeout, _LONGEST_WAIT))
+            return self._lock.acquire(timeout=timeout if timeout < 0 else min(timeout, LONGEST_WAIT))
         deadline = math.inf if timeout < 0 else time.monotonic() + timeout
         while not self._lock.acquire(timeout=0.1):
-            if thread.is_stopping:
+            if thread.has_to_end():
                 raise Stopping
             if time.monotonic() >= deadline:
                 return False

@@ -20,6 +20,7 @@ __all__ = [
     "IDLE",
     "TIMEOUT",
     "AsyncCollection",
+    "AsyncHerald",
     "AsyncInbox",
     "AsyncTransport",
     "Batch",
@@ -94,11 +95,26 @@ class Collection(Inbox, Protocol):
     last: bytes
 
 
+class Herald(Protocol):
+    """Lets those that share a connection show together that they live."""
+
+    def show(self, names: tuple[str, ...], act: Callable[[tuple[str, ...]], Any]) -> None:
+        """Show that responders live: by `act` with these names and perhaps others, unless that was done just now."""
+
+    def withdraw(self, names: tuple[str, ...]) -> None:
+        """Show them no longer."""
+
+
 class Transport(Protocol):
-    """One server, for threads."""
+    """One server, for threads.
+
+    Attributes:
+        herald: shows responders as alive together with others that share the connections; None: nobody does.
+    """
 
     keys: Keys
     address: str
+    herald: Herald | None
 
     @property
     def client(self) -> Any:
@@ -132,7 +148,7 @@ class Transport(Protocol):
         """Close the connections that are our own. Idempotent."""
 
 
-class Herald(Protocol):
+class AsyncHerald(Protocol):
     """Lets those that share a connection say the same things together."""
 
     async def show(self, names: Iterable[str], act: Callable[[tuple[str, ...]], Awaitable[Any]]) -> Any:
@@ -170,7 +186,7 @@ class AsyncTransport(Protocol):
 
     keys: Keys
     address: str
-    herald: Herald | None
+    herald: AsyncHerald | None
 
     @property
     def client(self) -> Any:

@@ -27,7 +27,9 @@ _OWN: dict[str, Any] = {
 """How clients of our own are set up."""
 
 
-def transport(client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None) -> Transport:
+def transport(
+    client: Any = None, *, url: str | None, host: str, port: int, namespace: str | None, is_shared: bool = False
+) -> Transport:
     """Return the transport for threads; nothing is connected yet.
 
     Args:
@@ -38,6 +40,8 @@ def transport(client: Any = None, *, url: str | None, host: str, port: int, name
         host: where, if neither client nor url is given.
         port: where, if neither client nor url is given.
         namespace: scope on a shared server.
+        is_shared: whether to share connections with others of the process that are to the same server, if that is a
+            single one and its client is our own.
 
     Raises:
         InvalidType, InvalidArgument: for anything that cannot be a server.
@@ -63,6 +67,10 @@ def transport(client: Any = None, *, url: str | None, host: str, port: int, name
 
     used = client if client is not None else _new_client(redis, url, host, port)
     _check_client(used, redis)
+    if is_shared and client is None and "+" not in scheme:
+        from state_signals.transport.shared import SharedTransport  # noqa: PLC0415
+
+        return SharedTransport(used, keys, url or f"redis://{host}:{port}")
     return RedisTransport(used, keys, is_ours=client is None)
 
 
@@ -71,8 +79,7 @@ def async_transport(
 ) -> AsyncTransport:
     """Return the transport for asyncio; nothing is connected yet. Arguments and errors as in `transport`.
 
-    With `is_shared`, it shares its connections with others of the event loop that are to the same server, if that is
-    a single one and its client is our own.
+    With `is_shared`, it shares its connections with others of the same event loop only.
     """
     keys = Keys(namespace)
     scheme, rest = _checked(client, url)

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from state_signals.exceptions import Closed, ServerUnreachable
-from state_signals.transport.base import TIMEOUT, Batch, Herald, Refusal
+from state_signals.transport.base import TIMEOUT, AsyncHerald, Batch, Herald, Refusal
 from state_signals.transport.commands import RESPONSE
 from state_signals.transport.keys import Keys
 from state_signals.transport.keyspace import Keyspace
@@ -342,6 +342,8 @@ class _BaseTransport:
 class MemoryTransport(_BaseTransport):
     """The contract of `Transport` over a hub of this process."""
 
+    herald: Herald | None = None
+
     def connect(self, timeout: float = TIMEOUT) -> None:
         self._open_hub()
 
@@ -361,7 +363,7 @@ class MemoryTransport(_BaseTransport):
 class AsyncMemoryTransport(_BaseTransport):
     """The contract of `AsyncTransport` over a hub of this process."""
 
-    herald: Herald | None = None
+    herald: AsyncHerald | None = None
 
     async def connect(self, timeout: float = TIMEOUT) -> None:
         self._open_hub()

@@ -17,7 +17,7 @@ import redis
 from redis.sentinel import SentinelConnectionPool
 
 from state_signals.transport import base, replies
-from state_signals.transport.base import TIMEOUT, Batch
+from state_signals.transport.base import TIMEOUT, Batch, Herald
 from state_signals.transport.failures import explained, explanation
 from state_signals.transport.keys import Keys
 from state_signals.transport.lines import Deadline, Dialer, Line, SentinelDialer
@@ -182,6 +182,7 @@ class BaseTransport(ABC):
     """The contract of `Transport` over Redis: what one server and a Cluster have in common."""
 
     address: str
+    herald: Herald | None = None
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys

@@ -13,7 +13,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 
 from state_signals.exceptions import Closed
 from state_signals.transport import base, replies
-from state_signals.transport.base import TIMEOUT, Batch, Herald
+from state_signals.transport.base import TIMEOUT, AsyncHerald, Batch
 from state_signals.transport.failures import explained, explanation
 from state_signals.transport.keys import Keys
 from state_signals.transport.lines_asyncio import Dialer, Line, SentinelDialer, deadline
@@ -248,7 +248,7 @@ class BaseTransport(ABC):
     """The contract of `AsyncTransport` over Redis: what one server and a Cluster have in common."""
 
     address: str
-    herald: Herald | None = None
+    herald: AsyncHerald | None = None
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys

@@ -125,7 +125,8 @@ class Switchboard:
         """Hand on what was published, and what was confirmed or refused; return what is to be sent."""
         data = replies.published(reply)
         if data is not None:
-            full = [mail for mail in self._subscribers.get(reply[1], ()) if not mail.put(data)]
+            # A signal handler may have somebody leave meanwhile.
+            full = [mail for mail in tuple(self._subscribers.get(reply[1], ())) if not mail.put(data)]
             return b"".join([self.leave(mail) for mail in full])
         if isinstance(reply, hiredis.ReplyError) or (isinstance(reply, list) and reply[0] != b"pong"):
             self._replied(reply)
@@ -151,5 +152,5 @@ class Switchboard:
             for mail in self._subscribers.pop(name):
                 mail.fail(error)
         else:
-            for mail in self._subscribers[name]:
+            for mail in tuple(self._subscribers[name]):
                 mail.confirmed(name)
