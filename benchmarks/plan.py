@@ -37,7 +37,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "redis_py": Contender(label="by hand: redis-py"),
     "redis_py_asyncio": Contender(label="by hand: redis-py asyncio"),
     # Each responder's run() is a thread, and it has another one: a thousand of them keep two cores busy by themselves.
-    "ours": Contender(label="state-signals", floor="redis_py", most_together=100),
+    "ours": Contender(label="state-signals", floor="redis_py"),
     "ours_asyncio": Contender(label="state-signals asyncio", floor="redis_py_asyncio"),
     "nats": Contender(label="nats-py, nats-server", needs="nats", meets_generator=False),
     "nng": Contender(label="pynng Surveyor", needs=None, meets_generator=False, shares=False),

@@ -11,7 +11,7 @@ from state_signals.transport.base import TIMEOUT, Batch
 from state_signals.transport.connect import async_transport, transport
 from tests.parties import in_thread
 
-__all__ = ["DEADLINE", "Side"]
+__all__ = ["DEADLINE", "Side", "connections"]
 
 DEADLINE = 20.0
 """Seconds after which something that has to happen counts as not happening."""
@@ -82,3 +82,8 @@ class Side:
     async def _opened(self, method: Callable[..., Any], *arguments: Any) -> Any:
         self.inboxes.append(await self.call(method, *arguments))
         return self.inboxes[-1]
+
+
+def connections(admin: Any) -> int:
+    """How many there are but for the tests' own, which were there before."""
+    return sum(int(each["id"]) > admin.client_id() for each in admin.client_list())

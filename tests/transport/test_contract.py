@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -15,9 +16,24 @@ from tests.parties import eventually
 from tests.transport.sides import Side
 
 
+@pytest.fixture(params=["memory", "redis", "shared redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """What kind of transport it is; on Redis, its connections may be shared with others."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-async def side(shell: str, url: str) -> AsyncIterator[Side]:
-    made = Side(shell, url=url)
+def url(kind: str, request: pytest.FixtureRequest) -> str:
+    if kind == "memory":
+        return f"memory://{uuid.uuid4()}"
+    found: str = request.getfixturevalue("redis_url")
+    return found
+
+
+@pytest.fixture
+async def side(shell: str, url: str, kind: str) -> AsyncIterator[Side]:
+    made = Side(shell, url=url, is_shared=kind == "shared redis")
     yield made
     await made.close()
 

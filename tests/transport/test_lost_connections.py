@@ -37,9 +37,9 @@ def admin(server: EmbeddedServer) -> Iterator[redis.Redis]:
         yield client
 
 
-@pytest.fixture
-async def side(shell: str, server: EmbeddedServer) -> AsyncIterator[Side]:
-    made = Side(shell, url=server.url)
+@pytest.fixture(params=["own", "shared"])
+async def side(request: pytest.FixtureRequest, shell: str, server: EmbeddedServer) -> AsyncIterator[Side]:
+    made = Side(shell, url=server.url, is_shared=request.param == "shared")
     await made.connect()
     yield made
     server.resume()

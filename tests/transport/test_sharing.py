@@ -11,16 +11,11 @@ import pytest
 import redis
 
 from state_signals import SignalExporter
-from state_signals.asyncio import SignalResponder
 from state_signals.exceptions import Closed, ServerRefused, ServerUnreachable
 from state_signals.server import EmbeddedServer
 from state_signals.transport import switchboard
-from state_signals.transport.base import Batch
-from state_signals.transport.connect import async_transport
-from tests.conftest import wait_until
-from tests.parties import DEADLINE, eventually, in_thread
-
-PING = Batch("", (("PING",),))
+from tests.parties import DEADLINE, Parties, eventually, in_thread
+from tests.transport.sides import Side, connections
 
 
 @pytest.fixture
@@ -30,45 +25,41 @@ def admin(redis_url: str) -> Iterator[Any]:
         yield client
 
 
-def connections(admin: Any) -> int:
-    """How many there are but for the tests' own, which were there before."""
-    return sum(int(each["id"]) > admin.client_id() for each in admin.client_list())
+@asynccontextmanager
+async def responders(shell: str, url: str, *names: str, **options: Any) -> AsyncIterator[list[tuple[Any, list[str]]]]:
+    """Responders that answer everything, and what each has heard."""
+    parties, made = Parties(shell, url), []
+    try:
+        for name in names:
+            responder, heard = await parties.responder(responder_id=name, **options), list[str]()
+            parties.task(_answering(responder, heard))
+            made.append((responder, heard))
+        yield made
+    finally:
+        await parties.close()
 
 
-def shared(url: str, namespace: str | None = None) -> Any:
-    return async_transport(url=url, host="", port=0, namespace=namespace, is_shared=True)
+async def _answering(responder: Any, heard: list[str]) -> None:
+    async for signal in responder.listen():
+        heard.append(signal.event)
+        with suppress(Closed):
+            if signal.event != "shutdown":
+                await responder.srespond(signal, 1)
 
 
 @asynccontextmanager
-async def responders(url: str, *names: str, **options: Any) -> AsyncIterator[list[tuple[SignalResponder, list[str]]]]:
-    """Responders that answer everything, and what each has heard."""
-    made: list[tuple[SignalResponder, list[str]]] = []
-    tasks = []
-    for name in names:
-        responder, heard = SignalResponder(url=url, responder_id=name, **options), list[str]()
-
-        async def run(responder: SignalResponder = responder, heard: list[str] = heard) -> None:
-            async for signal in responder.listen():
-                heard.append(signal.event)
-                with suppress(Closed):
-                    if signal.event != "shutdown":
-                        await responder.srespond(signal, 1)
-
-        await responder.connect()
-        tasks.append(asyncio.create_task(run()))
-        made.append((responder, heard))
+async def two_sides(shell: str, url: str) -> AsyncIterator[tuple[Side, Side]]:
+    """Two transports that share their connections."""
+    sides = Side(shell, url=url, is_shared=True), Side(shell, url=url, is_shared=True)
     try:
-        yield made
+        yield sides
     finally:
-        for responder, _ in made:
-            await responder.close()
-        await asyncio.wait(tasks, timeout=DEADLINE)
-        for task in tasks:
-            task.result()
+        for side in sides:
+            await side.close()
 
 
-async def test_many_have_two_connections(redis_url: str, admin: Any) -> None:
-    async with responders(redis_url, *(f"r{number}" for number in range(20))) as made:
+async def test_many_have_two_connections(shell: str, redis_url: str, admin: Any) -> None:
+    async with responders(shell, redis_url, *(f"r{number}" for number in range(20))) as made:
         exporter = await in_thread(SignalExporter, "fio", url=redis_url)
         before = connections(admin)
         assert await in_thread(exporter.initialize_and_wait, 20, ["go"], timeout=DEADLINE) == 0
@@ -82,8 +73,8 @@ async def test_many_have_two_connections(redis_url: str, admin: Any) -> None:
     await eventually(lambda: connections(admin) == 0)
 
 
-async def test_who_closes_leaves_the_others_alone(redis_url: str, admin: Any) -> None:
-    async with responders(redis_url, "a", "b", "c") as made:
+async def test_who_closes_leaves_the_others_alone(shell: str, redis_url: str, admin: Any) -> None:
+    async with responders(shell, redis_url, "a", "b", "c") as made:
         await made[0][0].close()
         exporter = await in_thread(SignalExporter, "fio", url=redis_url)
         assert await in_thread(exporter.initialize_and_wait, 2, ["go"], timeout=DEADLINE) == 0
@@ -94,8 +85,11 @@ async def test_who_closes_leaves_the_others_alone(redis_url: str, admin: Any) ->
         await in_thread(exporter.close)
 
 
-async def test_namespaces_share_connections_and_nothing_else(redis_url: str, admin: Any) -> None:
-    async with responders(redis_url, "a", namespace="one") as one, responders(redis_url, "a", namespace="two") as two:
+async def test_namespaces_share_connections_and_nothing_else(shell: str, redis_url: str, admin: Any) -> None:
+    async with (
+        responders(shell, redis_url, "a", namespace="one") as one,
+        responders(shell, redis_url, "a", namespace="two") as two,
+    ):
         assert connections(admin) == 2
         exporter = await in_thread(SignalExporter, "fio", url=redis_url, namespace="one")
         assert await in_thread(exporter.initialize_and_wait, 1, ["go"], timeout=DEADLINE) == 0
@@ -107,8 +101,8 @@ async def test_namespaces_share_connections_and_nothing_else(redis_url: str, adm
         assert admin.exists("state-signals:two:presence") == 0
 
 
-async def test_all_come_back_when_the_connections_are_cut(redis_url: str, admin: Any) -> None:
-    async with responders(redis_url, *(f"r{number}" for number in range(10))) as made:
+async def test_all_come_back_when_the_connections_are_cut(shell: str, redis_url: str, admin: Any) -> None:
+    async with responders(shell, redis_url, *(f"r{number}" for number in range(10))) as made:
         exporter = await in_thread(SignalExporter, "fio", url=redis_url)
         assert await in_thread(exporter.initialize_and_wait, 10, ["go"], timeout=DEADLINE) == 0
         for _ in range(5):
@@ -122,12 +116,13 @@ async def test_all_come_back_when_the_connections_are_cut(redis_url: str, admin:
         assert all(heard == ["initialization", *["go"] * 5, "shutdown"] for _, heard in made)
 
 
-async def test_who_falls_behind_catches_up_and_holds_nobody_up(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_falls_behind_catches_up_and_holds_nobody_up(
+    shell: str, parties: Parties, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(switchboard, "_MOST_MESSAGES", 10)
-    slow = SignalResponder(url=redis_url, responder_id="slow")
-    await slow.connect()
+    slow = await parties.responder(url=redis_url, responder_id="slow")
     signals = slow.listen()
-    async with responders(redis_url, "quick") as made:
+    async with responders(shell, redis_url, "quick") as made:
         exporter = await in_thread(SignalExporter, "fio", url=redis_url)
         assert await in_thread(exporter.initialize_and_wait, 1, ["go"], timeout=DEADLINE) == 0
         for number in range(100):
@@ -136,11 +131,10 @@ async def test_who_falls_behind_catches_up_and_holds_nobody_up(redis_url: str, m
         seen = [await asyncio.wait_for(anext(signals), DEADLINE) for _ in range(101)]
         assert [each.sample_no for each in seen] == [-1, *range(100)]
         await in_thread(exporter.close)
-    await slow.close()
 
 
-async def test_proofs_of_life_go_out_together(redis_url: str, admin: Any) -> None:
-    async with responders(redis_url, *(f"r{number}" for number in range(30)), presence_ttl=0.6):
+async def test_proofs_of_life_go_out_together(shell: str, redis_url: str, admin: Any) -> None:
+    async with responders(shell, redis_url, *(f"r{number}" for number in range(30)), presence_ttl=0.6):
         exporter = await in_thread(SignalExporter, "fio", url=redis_url, presence_ttl=0.6)
         assert await in_thread(exporter.initialize_and_wait, 30, ["go"], timeout=DEADLINE) == 0
         shown = admin.info("commandstats").get("cmdstat_zadd", {"calls": 0})["calls"]
@@ -154,32 +148,9 @@ async def test_proofs_of_life_go_out_together(redis_url: str, admin: Any) -> Non
         await in_thread(exporter.close)
 
 
-async def test_who_closes_while_it_shows_that_all_live_takes_nobody_with_it(redis_url: str) -> None:
-    first, second = shared(redis_url), shared(redis_url)
-    done: list[tuple[str, ...]] = []
-
-    async def fail(names: tuple[str, ...]) -> None:
-        done.append(names)
-        raise Closed("it was closed in the meantime")
-
-    async def act(names: tuple[str, ...]) -> str:
-        done.append(names)
-        return "shown"
-
-    showing = asyncio.create_task(first.herald.show(["a"], fail))
-    await asyncio.sleep(0)
-    assert await second.herald.show(["b"], act) == "shown"
-    with pytest.raises(Closed):
-        await showing
-    assert done == [("a", "b"), ("b",)]
-    assert await second.herald.show(["b"], act) == "shown"
-    await first.close()
-    await second.close()
-
-
-async def test_those_who_stay_go_on_showing_that_they_live(redis_url: str, admin: Any) -> None:
+async def test_those_who_stay_go_on_showing_that_they_live(shell: str, redis_url: str, admin: Any) -> None:
     names = [f"r{number}" for number in range(12)]
-    async with responders(redis_url, *names, presence_ttl=0.3) as made:
+    async with responders(shell, redis_url, *names, presence_ttl=0.3) as made:
         exporter = await in_thread(SignalExporter, "fio", url=redis_url, presence_ttl=0.3)
         assert await in_thread(exporter.initialize_and_wait, 12, ["go"], timeout=DEADLINE) == 0
         for responder, _ in made[:-1]:
@@ -192,82 +163,9 @@ async def test_those_who_stay_go_on_showing_that_they_live(redis_url: str, admin
         await in_thread(exporter.close)
 
 
-async def test_whoever_was_there_when_it_was_lost_has_to_ask_for_the_next_one(redis_url: str, admin: Any) -> None:
-    one, two = shared(redis_url), shared(redis_url)
-    await one.connect()
-    await two.connect()
-    assert await one.execute(PING) == await two.execute(PING) == [b"PONG"]
-    admin.client_kill_filter(_type="normal", skipme=True)
-    with pytest.raises(ServerUnreachable):
-        await one.execute(PING)
-    await one.connect()
-    assert await one.execute(PING) == [b"PONG"]
-    with pytest.raises(ServerUnreachable):
-        await two.execute(PING)
-    await two.connect()
-    assert await two.execute(PING) == [b"PONG"]
-    await one.close()
-    assert await two.execute(PING) == [b"PONG"]
-    await two.close()
-    with pytest.raises(Closed):
-        await two.execute(PING)
-
-
-async def test_one_who_gives_up_takes_nobody_elses_reply(redis_url: str) -> None:
-    one, two = shared(redis_url), shared(redis_url)
-    for number in range(20):
-        impatient = asyncio.create_task(one.execute(Batch("", (("ECHO", f"one {number}"),))))
-        patient = asyncio.create_task(two.execute(Batch("", (("ECHO", f"two {number}"),))))
-        await asyncio.sleep(0)
-        impatient.cancel()
-        assert await asyncio.wait_for(patient, DEADLINE) == [f"two {number}".encode()]
-    assert await one.execute(PING) == [b"PONG"]
-    await one.close()
-    await two.close()
-
-
-async def test_a_channel_that_is_not_allowed_is_refused_to_whoever_asks(redis_url: str, admin: Any) -> None:
-    admin.acl_setuser(
-        "narrow", enabled=True, nopass=True, categories=["+@all"], keys=["*"], channels=["allowed"], reset_channels=True
-    )
-    try:
-        url = redis_url.replace("redis://", "redis://narrow:x@")
-        one, two = shared(url), shared(url)
-        inbox = await one.subscribe(["allowed"])
-        with pytest.raises(ServerRefused):
-            await two.subscribe(["forbidden"])
-        other = await two.subscribe(["allowed"])
-        admin.publish("allowed", "news")
-        assert await asyncio.wait_for(inbox.receive(), DEADLINE) == [b"news"]
-        assert await asyncio.wait_for(other.receive(), DEADLINE) == [b"news"]
-        await one.close()
-        await two.close()
-    finally:
-        admin.acl_deluser("narrow")
-
-
-async def test_a_subscription_that_is_given_up_leaves_the_others(redis_url: str, admin: Any) -> None:
-    one, two = shared(redis_url), shared(redis_url)
-    await one.subscribe(["warm"])
-    giving_up = asyncio.create_task(one.subscribe(["x"]))
-    staying = asyncio.create_task(two.subscribe(["x"]))
-    await asyncio.sleep(0)
-    giving_up.cancel()
-    inbox = await asyncio.wait_for(staying, DEADLINE)
-    again = await asyncio.wait_for(one.subscribe(["x"]), DEADLINE)
-    admin.publish("x", "news")
-    assert await asyncio.wait_for(inbox.receive(), DEADLINE) == [b"news"]
-    assert await asyncio.wait_for(again.receive(), DEADLINE) == [b"news"]
-    await again.close()
-    await inbox.close()
-    await eventually(lambda: admin.pubsub_numsub("x") == [(b"x", 0)], "that nobody is subscribed")
-    await one.close()
-    await two.close()
-
-
-async def test_a_server_that_hangs_is_given_up_and_found_again() -> None:
+async def test_a_server_that_hangs_is_given_up_and_found_again(shell: str) -> None:
     with EmbeddedServer() as server:
-        async with responders(server.url, "a", "b", presence_ttl=1.5) as made:
+        async with responders(shell, server.url, "a", "b", presence_ttl=1.5) as made:
             exporter = await in_thread(SignalExporter, "fio", url=server.url)
             assert await in_thread(exporter.initialize_and_wait, 2, ["go"], timeout=DEADLINE) == 0
             server.pause()
@@ -281,13 +179,70 @@ async def test_a_server_that_hangs_is_given_up_and_found_again() -> None:
             await eventually(lambda: all(heard == ["initialization", "go", "shutdown"] for _, heard in made))
 
 
-def test_each_loop_has_its_own(redis_url: str, admin: Any) -> None:
-    async def use() -> None:
-        transport = shared(redis_url)
-        await transport.connect()
-        assert await transport.execute(PING) == [b"PONG"]
-        await transport.close()
+async def test_whoever_was_there_when_it_was_lost_has_to_ask_for_the_next_one(
+    shell: str, redis_url: str, admin: Any
+) -> None:
+    async with two_sides(shell, redis_url) as (one, two):
+        await one.connect()
+        await two.connect()
+        assert await one.execute("PING") == await two.execute("PING") == b"PONG"
+        admin.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(ServerUnreachable):
+            await one.execute("PING")
+        await one.connect()
+        assert await one.execute("PING") == b"PONG"
+        with pytest.raises(ServerUnreachable):
+            await two.execute("PING")
+        await two.connect()
+        assert await two.execute("PING") == b"PONG"
+        await one.close()
+        assert await two.execute("PING") == b"PONG"
+        await two.close()
+        with pytest.raises(Closed):
+            await two.execute("PING")
 
-    for _ in range(3):
-        asyncio.run(use())
-    wait_until(lambda: connections(admin) == 0)
+
+async def test_a_channel_that_is_not_allowed_is_refused_to_whoever_asks(shell: str, redis_url: str, admin: Any) -> None:
+    admin.acl_setuser(
+        "narrow", enabled=True, nopass=True, categories=["+@all"], keys=["*"], channels=["allowed"], reset_channels=True
+    )
+    try:
+        async with two_sides(shell, redis_url.replace("redis://", "redis://narrow:x@")) as (one, two):
+            inbox = await one.subscribe("allowed")
+            with pytest.raises(ServerRefused):
+                await two.subscribe("forbidden")
+            other = await two.subscribe("allowed")
+            admin.publish("allowed", "news")
+            assert await one.receive(inbox) == [b"news"]
+            assert await two.receive(other) == [b"news"]
+    finally:
+        admin.acl_deluser("narrow")
+
+
+async def test_who_asks_for_a_channel_again_waits_for_the_right_confirmation(
+    shell: str, redis_url: str, admin: Any
+) -> None:
+    async with two_sides(shell, redis_url) as (one, two):
+        stays = await one.subscribe("warm")
+        for _ in range(20):
+            left = await two.subscribe("x")
+            await two.call(left.close)
+        again = await two.subscribe("x")
+        admin.publish("x", "news")
+        assert await two.receive(again) == [b"news"]
+        admin.publish("warm", "more")
+        assert await one.receive(stays) == [b"more"]
+
+
+async def test_two_inboxes_of_one_hear_what_each_asked_for(shell: str, redis_url: str, admin: Any) -> None:
+    async with two_sides(shell, redis_url) as (one, _):
+        a, both = await one.subscribe("a"), await one.subscribe("a", "b")
+        admin.publish("a", "1")
+        admin.publish("b", "2")
+        assert await one.receive_all(both, 2) == [b"1", b"2"]
+        assert await one.receive(a) == [b"1"]
+        await one.call(both.close)
+        # It is said by whoever reads next.
+        admin.publish("a", "3")
+        assert await one.receive(a) == [b"3"]
+        await eventually(lambda: admin.pubsub_numsub("a", "b") == [(b"a", 1), (b"b", 0)], "that one is left")

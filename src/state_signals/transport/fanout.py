@@ -75,19 +75,19 @@ class Post:
     def receive(self, timeout: float | None) -> Sequence[bytes]:
         """Return what has arrived; wait up to `timeout` seconds (None: for ever) for the first of it."""
         until = math.inf if timeout is None else time.monotonic() + timeout
+        is_late = False
         while True:
             arrived = self._fanout.take(self.mail)
             if arrived:
                 return arrived
-            if self._is_woken or self._is_closed:
+            if self._is_woken or self._is_closed or (is_late and self.mail.error is None):
                 self._is_woken = False
-                return ()
+                return []
             error = self.mail.error
             if error is not None:
                 raise explanation(error, "receive", self._address) from error
-            if time.monotonic() >= until:
-                return ()
             self._fanout.attend(self, until, self._has_news)
+            is_late = time.monotonic() >= until
 
     def wake(self) -> None:
         """End the `receive()` under way, or the next one. Safe from any thread and from a signal handler."""
@@ -166,9 +166,13 @@ class Fanout:
                         self._feed.wake()
             if lead is not None:
                 post.sleep(until)
+                with self._lock:
+                    self._waiting.pop(post, None)
             # It may have been handed on to us meanwhile.
-            while self._lead is post and not is_done() and time.monotonic() < until and not self._is_wanted(post):
-                self._read(until - time.monotonic())
+            while self._lead is post and not is_done() and not self._is_wanted(post):
+                self._read(max(0.0, until - time.monotonic()))
+                if time.monotonic() >= until:
+                    return
         finally:
             with self._lock:
                 self._waiting.pop(post, None)
@@ -178,7 +182,7 @@ class Fanout:
     def take(self, mail: Mail) -> Sequence[bytes]:
         """Return what has come for somebody."""
         if not mail.has_messages:
-            return ()
+            return []
         with self._lock:
             return mail.take()
 

@@ -66,6 +66,8 @@ class Pipeline:
         if not self._duplex.is_up or turn != self._duplex.turn:
             raise once_more(self._error)
         data, count = replies.packed(batch)
+        if not count:
+            return []
         waiting = _Waiting(count)
         self._waiting.append(waiting)
         self._duplex.post(data)

@@ -55,6 +55,7 @@ class Mail:
 
     def expect(self, name: bytes) -> None:
         """Wait for a channel to be confirmed."""
+        self.channels.add(name)
         self._unconfirmed.add(name)
 
     def confirmed(self, name: bytes) -> None:
@@ -84,9 +85,8 @@ class Switchboard:
 
     def __init__(self) -> None:
         self._subscribers: dict[bytes, dict[Mail, None]] = {}
-        # Channels that the server has not confirmed yet; and what it was asked, in that order (None: to unsubscribe).
-        self._unconfirmed: set[bytes] = set()
-        self._asked: deque[bytes | None] = deque()
+        # What the server was asked, in that order: to subscribe to a channel, for somebody; None: to unsubscribe.
+        self._asked: deque[tuple[bytes, Mail] | None] = deque()
 
     @property
     def is_idle(self) -> bool:
@@ -94,18 +94,16 @@ class Switchboard:
         return not self._subscribers
 
     def join(self, mail: Mail, names: Iterable[bytes]) -> bytes:
-        """Subscribe somebody to channels; return what is to be sent."""
+        """Subscribe somebody to channels; return what is to be sent.
+
+        Also to those that others are subscribed to: the reply shows that the connection works.
+        """
         commands = []
         for name in names:
-            if name not in self._subscribers:
-                self._subscribers[name] = {}
-                self._unconfirmed.add(name)
-                self._asked.append(name)
-                commands.append(replies.pack(("SUBSCRIBE", name)))
-            self._subscribers[name][mail] = None
-            mail.channels.add(name)
-            if name in self._unconfirmed:
-                mail.expect(name)
+            self._subscribers.setdefault(name, {})[mail] = None
+            mail.expect(name)
+            self._asked.append((name, mail))
+            commands.append(replies.pack(("SUBSCRIBE", name)))
         return b"".join(commands)
 
     def leave(self, mail: Mail) -> bytes:
@@ -116,7 +114,6 @@ class Switchboard:
             subscribers = self._subscribers.get(name, {})
             if subscribers.pop(mail, mail) is None and not subscribers:
                 del self._subscribers[name]
-                self._unconfirmed.discard(name)
                 self._asked.append(None)
                 commands.append(replies.pack(("UNSUBSCRIBE", name)))
         return b"".join(commands)
@@ -135,22 +132,18 @@ class Switchboard:
     def lost(self, error: Exception) -> None:
         """Tell everybody that the connection is lost."""
         self._asked.clear()
-        self._unconfirmed.clear()
         subscribers, self._subscribers = self._subscribers, {}
         for mail in {mail: None for each in subscribers.values() for mail in each}:
             mail.fail(once_more(error))
 
     def _replied(self, reply: Any) -> None:
-        name = self._asked.popleft() if self._asked else None
-        # Whoever wanted it may have left, and somebody may have asked for it again.
-        if name is None or name not in self._unconfirmed or name in self._asked:
+        asked = self._asked.popleft() if self._asked else None
+        if asked is None:
             return
-        self._unconfirmed.discard(name)
+        name, mail = asked
         try:
             replies.check(reply)
         except (redis.RedisError, OSError) as error:
-            for mail in self._subscribers.pop(name):
-                mail.fail(error)
+            mail.fail(error)
         else:
-            for mail in tuple(self._subscribers[name]):
-                mail.confirmed(name)
+            mail.confirmed(name)
