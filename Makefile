@@ -64,7 +64,7 @@ bench: $(VENV)/.bench $(PEER_VENV)/.peer ## measure everything beside other ways
 	$(BIN)/python -m benchmarks.report build/bench.json
 	$(BIN)/python benchmarks/import_cost.py
 
-bench-short: $(VENV)/.dev ## measure rounds beside the same by hand, and fail if they have become slow
+bench-short: $(VENV)/.dev ## measure rounds beside the same by hand, and fail if they have become too slow
 	$(BIN)/python -m benchmarks --short --check --output build/bench-short.json
 
 pictures: $(VENV)/.dev ## make the pictures of the documentation, from real runs

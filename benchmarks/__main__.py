@@ -33,6 +33,9 @@ from benchmarks.progress import say
 from benchmarks.servers import Place, nats_server, raise_file_limit, redis_server
 from benchmarks.tables import as_text
 
+_TRIES = 3
+"""How often it is measured before something counts as too slow: other programs may have been at work."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -44,7 +47,9 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="everything once, to see that it works: for its developers"
     )
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a ratio is beyond its bound")
+    parser.add_argument(
+        "--check", action="store_true", help=f"exit with 1 if a ratio is beyond its bound, {_TRIES} times in a row"
+    )
     options = parser.parse_args()
     plan = SHORT if options.short else FULL
     if options.quick:
@@ -54,15 +59,24 @@ def main() -> int:
         if unknown:
             parser.error(f"there is no measure {', '.join(sorted(unknown))}; there are {', '.join(FULL.measures)}")
         plan = replace(plan, measures=tuple(options.only.split(",")))
+    for _ in range(_TRIES):
+        results = _shown(plan, options.output)
+        worse = broken(results) if options.check else []
+        for each in worse:
+            print(each, file=sys.stderr)
+        if not worse:
+            return 0
+    return 1
+
+
+def _shown(plan: Plan, output: Path) -> Results:
+    """Measure, write down what was measured, and print it."""
     found = measured(plan)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(found, indent=1) + "\n")
     results = Results(found)
     print(as_text(results))
-    worse = broken(results) if options.check else []
-    for each in worse:
-        print(each, file=sys.stderr)
-    return 1 if worse else 0
+    return results
 
 
 def measured(plan: Plan) -> dict[str, Any]:

@@ -56,7 +56,7 @@ BOUNDS = (
     Bound("connections", 100, "ours", "raw", 3.0),
     Bound("connections", 100, "ours_asyncio", "raw", 3.0),
     Bound("together", 100, "ours", "redis_py", 10.0),
-    Bound("together", 100, "ours_asyncio", "redis_py_asyncio", 5.0),
+    Bound("together", 100, "ours_asyncio", "redis_py_asyncio", 3.0),
 )
 """Generous: other programs on the machine may not break them, but doing twice as much has to."""
 

@@ -18,7 +18,6 @@ class Contender:
         needs: the server that it needs; None: none.
         meets_generator: whether the responders that `generator` makes can answer it.
         shares: whether it has many responders in one process, on shared connections or through the public API.
-        most_together: how many it can have there without slowing down whoever else is measured.
         never_rests: whether it uses CPU while nobody asks anything of it, and has to be frozen.
         floor: the contender that does the same by hand.
     """
@@ -27,7 +26,6 @@ class Contender:
     needs: Literal["redis", "nats"] | None = "redis"
     meets_generator: bool = True
     shares: bool = True
-    most_together: int | None = None
     never_rests: bool = False
     floor: str | None = None
 
@@ -36,7 +34,6 @@ CONTENDERS: Mapping[str, Contender] = {
     "raw": Contender(label="by hand: RESP, asyncio sockets, hiredis"),
     "redis_py": Contender(label="by hand: redis-py"),
     "redis_py_asyncio": Contender(label="by hand: redis-py asyncio"),
-    # Each responder's run() is a thread, and it has another one: a thousand of them keep two cores busy by themselves.
     "ours": Contender(label="state-signals", floor="redis_py"),
     "ours_asyncio": Contender(label="state-signals asyncio", floor="redis_py_asyncio"),
     "nats": Contender(label="nats-py, nats-server", needs="nats", meets_generator=False),

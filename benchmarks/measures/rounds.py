@@ -45,14 +45,13 @@ def measure_rounds(stage: Stage, kind: Kind) -> list[dict[str, Any]]:
     """Return all series of a kind, as objects."""
     plan = stage.plan
     found = []
-    stage.notes += _limits(stage, kind)
     for count, rounds in plan.rounds.items():
         if kind == "process" and count > 1:
             break
         if kind != "process" and count == 1:
             # There is no difference.
             continue
-        series = {name: Series(kind, count, name) for name in stage.contenders(kind) if _can_have(name, kind, count)}
+        series = {name: Series(kind, count, name) for name in stage.contenders(kind)}
         for sitting in range(plan.sittings):
             say(f"{kind}: {count} responders, sitting {sitting + 1} of {plan.sittings}")
             with Scene(stage, kind, count, list(series)).entrants() as entrants:
@@ -65,21 +64,6 @@ def measure_rounds(stage: Stage, kind: Kind) -> list[dict[str, Any]]:
                     series[entrant.name].memory.append(unshared_memory(entrant.responders.pid))
         found += [asdict(each) for each in series.values()]
     return found
-
-
-def _can_have(name: str, kind: Kind, count: int) -> bool:
-    most = CONTENDERS[name].most_together
-    return kind != "together" or most is None or count <= most
-
-
-def _limits(stage: Stage, kind: Kind) -> list[str]:
-    """Return who cannot have all responders, for people to read."""
-    most = max(stage.plan.rounds)
-    return [
-        f"{CONTENDERS[name].label} takes part with up to {CONTENDERS[name].most_together} responders in one process"
-        for name in stage.plan.contenders
-        if not _can_have(name, kind, most)
-    ]
 
 
 def _can_start(stage: Stage, entrant: Entrant, series: dict[str, Series], rounds: int) -> bool:
