@@ -51,6 +51,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     reports: dict[str, WrittenReport] = {}
 
 
+_WITHOUT_ANSWER = {outcome: WrittenReport(outcome=outcome) for outcome in Outcome}
+
 _LARGEST_RAS = 2**63 - 1
 
 _encoder = msgspec.json.Encoder()
@@ -68,8 +70,10 @@ def encode_verdict(result: PublishResult, has_written: Callable[[str], bool]) ->
     reports = {}
     for name, report in result.reports.items():
         counts[report.outcome] = counts.get(report.outcome, 0) + 1
-        if report.ras is None or not has_written(name):
-            reports[name] = _written(report)
+        if report.ras is None:
+            reports[name] = _WITHOUT_ANSWER[report.outcome]
+        elif not has_written(name):
+            reports[name] = _written(report, report.ras)
     verdict = Verdict(
         signal_id=result.signal_id or "",
         ok=result.ok,
@@ -97,11 +101,9 @@ def decode_verdict(data: bytes) -> Verdict:
         raise MalformedMessage("wrong-type", str(error)[:200]) from None
 
 
-def _written(report: Report) -> WrittenReport:
+def _written(report: Report, ras: int) -> WrittenReport:
     """Return what can be written: 1.0.1 sends numbers of any size, and texts that are no Unicode."""
-    ras, message = report.ras, report.message
-    if ras is not None:
-        ras = max(-_LARGEST_RAS, min(ras, _LARGEST_RAS))
+    ras, message = max(-_LARGEST_RAS, min(ras, _LARGEST_RAS)), report.message
     if message is not None and not is_unicode(message):
         message = message.encode(errors="replace").decode()
     elapsed = None if report.elapsed is None else round(report.elapsed, 6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -117,12 +117,15 @@ class Round:
 
     def expire(self, now: float, is_lost: Callable[[str, float], bool]) -> list[str]:
         """Make those missing whose time is up, or lost if they were so since it began, and return their names."""
-        ended = []
-        for responder_id, what in list(self._due(now)):
-            lost = MemberEvent.PRESENCE_EXPIRED if is_lost(responder_id, self.started) else what
-            self._end(responder_id, Report(outcome=MEMBER[lost]))
-            ended.append(responder_id)
-        return ended
+        due, what = self._due(now)
+        lost = [responder_id for responder_id in due if is_lost(responder_id, self.started)]
+        # All at once: they may be ten thousand, and whoever waits for them is late already.
+        ended = dict.fromkeys(due, Report(outcome=MEMBER[what]))
+        ended |= dict.fromkeys(lost, Report(outcome=MEMBER[MemberEvent.PRESENCE_EXPIRED]))
+        self.reports |= ended
+        self.pending.difference_update(due)
+        self._unsuccessful += len(due)
+        return due
 
     def next_deadline(self) -> float | None:
         """Return when `expire` has something to do; None: never."""
@@ -156,22 +159,23 @@ class Round:
             elapsed=now - self.started,
         )
 
-    def _due(self, now: float) -> Iterator[tuple[str, MemberEvent]]:
+    def _due(self, now: float) -> tuple[list[str], MemberEvent]:
+        """Return whose time is up, and which."""
         if self.deadline is not None and now >= self.deadline:
-            for responder_id in sorted(self.pending):
-                yield responder_id, MemberEvent.DEADLINE_PASSED
-            return
+            return sorted(self.pending), MemberEvent.DEADLINE_PASSED
+        due: list[str] = []
         stall_timeout = self._options.stall_timeout
         if stall_timeout is None or self._stall_check is None or now < self._stall_check:
-            return
+            return due, MemberEvent.STALLED
         following = math.inf
         for responder_id in sorted(self.pending):
             stalls_at = self._signs.get(responder_id, self.started) + stall_timeout
             if now >= stalls_at:
-                yield responder_id, MemberEvent.STALLED
+                due.append(responder_id)
             else:
                 following = min(following, stalls_at)
         self._stall_check = following
+        return due, MemberEvent.STALLED
 
     def _end(self, responder_id: str, report: Report) -> None:
         self.pending.remove(responder_id)
