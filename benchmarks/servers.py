@@ -43,9 +43,9 @@ class Place:
 
 
 @contextmanager
-def redis_server() -> Iterator[Place]:
-    """Start a Redis server for as long as the body lasts."""
-    with EmbeddedServer() as server:
+def redis_server(*arguments: str) -> Iterator[Place]:
+    """Start a Redis server, with further options of its own, for as long as the body lasts."""
+    with EmbeddedServer(arguments=arguments) as server:
         yield Place(server.url, server.pid, f"{server.kind} {server.version}")
 
 

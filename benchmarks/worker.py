@@ -45,8 +45,10 @@ class Stage:
         return {}
 
     async def gather(self, count: int) -> Says:
+        """Wait until so many have subscribed; return how long that took, and the CPU."""
+        began, cpu = time.perf_counter(), time.process_time()
         await self._party.gather(count)
-        return {}
+        return {"took": time.perf_counter() - began, "cpu": time.process_time() - cpu}
 
     async def survey(self, rounds: int, limit: float) -> Says:
         """Do rounds, for some seconds at most; return how long each took, and the CPU and answers of all."""
@@ -60,6 +62,12 @@ class Stage:
             if after > until:
                 break
         return {"cpu": time.process_time() - cpu, "took": took, "answers": sum(answers), "fewest": min(answers)}
+
+    async def hurry(self, timeout: float) -> Says:
+        """Do a round with those who are slow; return how long it took, and how many had answered by then."""
+        began = time.perf_counter()
+        answers = await self._party.hurry(timeout)
+        return {"took": time.perf_counter() - began, "answers": answers}
 
     async def announce(self, signals: int, limit: float) -> Says:
         """Publish signals that nobody waits for, for some seconds at most."""
@@ -95,6 +103,10 @@ class Plain:
 
     async def survey(self) -> int:
         answers: int = self._party.survey()
+        return answers
+
+    async def hurry(self, timeout: float) -> int:
+        answers: int = self._party.hurry(timeout)
         return answers
 
     async def announce(self) -> None:

@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-__all__ = ["CHANNEL", "EVENT", "ROUND_TIMEOUT", "Answering", "Asking", "Told", "survey"]
+__all__ = ["CHANNEL", "EVENT", "ROUND_TIMEOUT", "SLOWEST", "SLOW_EVENT", "Answering", "Asking", "Told", "survey"]
 
 EVENT = "bench"
+
+SLOW_EVENT = "bench-slow"
+"""On which this project's asyncio responders take their time: up to SLOWEST, each another one."""
+
+SLOWEST = 2.0
 
 CHANNEL = "survey"
 """Channel or subject of the surveys that are written by hand."""
@@ -73,6 +78,9 @@ class Asking(Protocol):
 
     def survey(self) -> Awaitable[int] | int:
         """Do one round; return how many have answered."""
+
+    def hurry(self, timeout: float) -> Awaitable[int] | int:
+        """Do one round with those who are slow; return how many have answered in time."""
 
     def announce(self) -> Awaitable[None] | None:
         """Publish one signal without waiting for answers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from benchmarks.contenders.base import EVENT, ROUND_TIMEOUT, Told
+from benchmarks.contenders.base import EVENT, ROUND_TIMEOUT, SLOW_EVENT, Told
 from state_signals import SignalExporter, SignalResponder
 
 
@@ -17,11 +17,14 @@ class Surveyor:
         self._exporter = SignalExporter("bench", url=told.url, namespace=told.namespace, publisher_id=told.name)
 
     def gather(self, count: int) -> None:
-        if self._exporter.initialize_and_wait(count, [EVENT], timeout=60):
+        if self._exporter.initialize_and_wait(count, [EVENT, SLOW_EVENT], timeout=60):
             raise TimeoutError(f"{len(self._exporter.subs)} of {count} responders have come")
 
     def survey(self) -> int:
         return len(self._exporter.publish_signal(EVENT, sample=1, tag="bench", timeout=ROUND_TIMEOUT).succeeded)
+
+    def hurry(self, timeout: float) -> int:
+        return len(self._exporter.publish_signal(SLOW_EVENT, tag="bench", timeout=timeout).succeeded)
 
     def announce(self) -> None:
         self._exporter.publish_signal(EVENT, sample=1, tag="bench", wait=False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
-from benchmarks.contenders.base import EVENT, ROUND_TIMEOUT, Told
+from benchmarks.contenders.base import EVENT, ROUND_TIMEOUT, SLOW_EVENT, SLOWEST, Told
 from state_signals.asyncio import SignalExporter, SignalResponder
 
 
@@ -18,11 +19,14 @@ class Surveyor:
         await self._exporter.connect()
 
     async def gather(self, count: int) -> None:
-        if await self._exporter.initialize_and_wait(count, [EVENT], timeout=60):
+        if await self._exporter.initialize_and_wait(count, [EVENT, SLOW_EVENT], timeout=60):
             raise TimeoutError(f"{len(self._exporter.subs)} of {count} responders have come")
 
     async def survey(self) -> int:
         return len((await self._exporter.publish_signal(EVENT, sample=1, tag="bench", timeout=ROUND_TIMEOUT)).succeeded)
+
+    async def hurry(self, timeout: float) -> int:
+        return len((await self._exporter.publish_signal(SLOW_EVENT, tag="bench", timeout=timeout)).succeeded)
 
     async def announce(self) -> None:
         await self._exporter.publish_signal(EVENT, sample=1, tag="bench", wait=False)
@@ -45,9 +49,14 @@ class Responders:
             if told.follows is not None:
                 responder.lock_id(told.follows)
             responder.on(EVENT)(lambda _signal: None)
+            responder.on(SLOW_EVENT)(_slowly)
         await asyncio.gather(*(responder.connect() for responder in self._all))
         self._tasks = [asyncio.create_task(responder.run()) for responder in self._all]
 
     async def close(self) -> None:
         await asyncio.gather(*(responder.close() for responder in self._all))
         await asyncio.gather(*self._tasks)
+
+
+async def _slowly(_signal: object) -> None:
+    await asyncio.sleep(random.uniform(0, SLOWEST))
