@@ -247,10 +247,11 @@ def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Wi
         wire = _convert(_with_numbers(_parse(data, limits), "ras"), WireResponse)
         if not all(math.isfinite(seconds or 0.0) for seconds in (wire.sent, wire.took, wire.ttl)):
             raise MalformedMessage("wrong-type", "sent, took and ttl must be finite") from None
-    for name in ("responder_id", "publisher_id", "event"):
-        text = getattr(wire, name)
-        if not (text.isascii() and len(text) <= limits.max_name):
-            _check_received_name(name, text, limits)
+    names = wire.responder_id + wire.publisher_id + wire.event
+    if len(names) > limits.max_name or not names.isascii():
+        # One by one.
+        for name in ("responder_id", "publisher_id", "event"):
+            _check_received_name(name, getattr(wire, name), limits)
     return wire
 
 

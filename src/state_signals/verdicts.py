@@ -6,7 +6,8 @@ on the server tells: how the round ended, who was missing, lost or left, and wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Collection
 
 import msgspec
 
@@ -59,21 +60,19 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Verdict)
 
 
-def encode_verdict(result: PublishResult, has_written: Callable[[str], bool]) -> bytes:
+def encode_verdict(result: PublishResult, writers: Collection[str]) -> bytes:
     """Return what to write down about a round.
 
     Args:
         result: what it has come to.
-        has_written: whether a responder's answer is in the stream of responses.
+        writers: responders whose answers are in the stream of responses.
     """
-    counts: dict[Outcome, int] = {}
-    reports = {}
-    for name, report in result.reports.items():
-        counts[report.outcome] = counts.get(report.outcome, 0) + 1
-        if report.ras is None:
-            reports[name] = _WITHOUT_ANSWER[report.outcome]
-        elif not has_written(name):
-            reports[name] = _written(report, report.ras)
+    counts = dict(Counter([report.outcome for report in result.reports.values()]))
+    reports = {
+        name: _WITHOUT_ANSWER[report.outcome] if report.ras is None else _written(report, report.ras)
+        for name, report in result.reports.items()
+        if report.ras is None or name not in writers
+    }
     verdict = Verdict(
         signal_id=result.signal_id or "",
         ok=result.ok,

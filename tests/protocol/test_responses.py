@@ -58,6 +58,15 @@ def test_each_outcome_is_told_as_it_becomes_known():
     assert told == [("b", "succeeded"), ("a", "failed"), ("c", "missing")]
 
 
+def test_who_does_not_ask_for_single_outcomes_hears_of_the_end_only():
+    core = initialized("a", "b")
+    signal_id = publish(core, timeout=20, tells_outcomes=False)
+    answer(core, "a", signal_id)
+    assert events(core) == []
+    answer(core, "b", signal_id)
+    assert [type(event) for event in events(core)] == [RoundCompleted]
+
+
 def test_when_the_deadline_passes_who_has_not_answered_is_missing():
     core = initialized("a", "b")
     signal_id = publish(core, now=10.0, timeout=20)

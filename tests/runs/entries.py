@@ -93,7 +93,7 @@ class Teller:
         reports = {name: end if isinstance(end, Report) else Report(outcome=Outcome(end)) for name, end in ends.items()}
         result = PublishResult(ok=ok, reports=reports, pending=pending, signal_id=signal_id, elapsed=elapsed)
         written = {name for name, report in reports.items() if report.message != "version 1"}
-        self.entries.append(Entry("rounds", encode_verdict(result, written.__contains__), self.now))
+        self.entries.append(Entry("rounds", encode_verdict(result, written), self.now))
 
     def log(self) -> RunLog:
         """Return what becomes of it."""

@@ -117,10 +117,10 @@ class Responses:
             known = this is not None or response.event in legal_events
         else:
             this = self._rounds.get(response.signal_id)
-            known = self._event_of(response.signal_id) == response.event
-            if known:
+            known = (self._event_of(response.signal_id) if this is None else this.event) == response.event
+            if known and responder_id not in self._speaks_v2:
                 self.speaks_v2(responder_id)
-            if known and (response.signal_id in self._not_awaited or response.signal_id in self._unawaited):
+            if this is None and known and not self._is_awaited(response.signal_id):
                 self._counters["not-awaited"] += 1
                 return
         if not known:
@@ -129,10 +129,10 @@ class Responses:
             self._counters["no-ras"] += 1
         elif this is None:
             self._late(response)
-        elif this.answered(responder_id, response.ras, response.message, response.took, now):
-            self._tell(this, [responder_id], now)
-        else:
+        elif not this.answered(responder_id, response.ras, response.message, response.took, now):
             self._surplus(response, this.reports.get(responder_id))
+        elif this.tells_outcomes or this.is_over:
+            self._tell(this, [responder_id], now)
 
     def progress(self, response: WireResponse, now: float) -> None:
         """Take a report that is no answer yet."""
@@ -169,9 +169,10 @@ class Responses:
         """Whether anybody is waited for."""
         return bool(self._rounds)
 
-    def knows(self, responder_id: str) -> bool:
-        """Whether a responder is known to speak version 2."""
-        return responder_id in self._speaks_v2
+    @property
+    def speakers(self) -> Collection[str]:
+        """Those that are known to speak version 2."""
+        return self._speaks_v2
 
     def is_announcement(self, signal_id: str | None) -> bool:
         """Whether a signal is an initialization of ours; None, from version 1, may be."""
@@ -224,10 +225,14 @@ class Responses:
             self._remember(self._ended, signal_id, this.event)
 
     def _event_of(self, signal_id: str) -> str | None:
-        this = self._rounds.get(signal_id) or self._unawaited.get(signal_id)
+        """Return the event of a signal whose round is not open."""
+        this = self._unawaited.get(signal_id)
         if this is not None:
             return this.event
         return self._ended.get(signal_id, self._not_awaited.get(signal_id))
+
+    def _is_awaited(self, signal_id: str) -> bool:
+        return signal_id not in self._not_awaited and signal_id not in self._unawaited
 
     def _newest(self, event: str) -> Round | None:
         return next((this for this in reversed(self._rounds.values()) if this.event == event), None)

@@ -12,6 +12,10 @@ from state_signals.results import Outcome, PublishResult, Report
 
 __all__ = ["Round", "RoundOptions"]
 
+# Looked up once: there are thousands of answers.
+_SUCCESS = MEMBER[MemberEvent.ANSWERED_SUCCESS]
+_FAILURE = MEMBER[MemberEvent.ANSWERED_FAILURE]
+
 
 class RoundOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What the user asks of a round.
@@ -76,19 +80,17 @@ class Round:
 
     def answered(self, responder_id: str, ras: int, message: str | None, took: float | None, now: float) -> bool:
         """Take an answer. Return whether it was the first of its responder, and the responder a member."""
-        if responder_id in self.reports:
-            return False
         if responder_id not in self.pending:
-            if message is not None and responder_id not in self.messages and self._outsiders_left:
+            is_outsider = responder_id not in self.reports
+            if is_outsider and message is not None and responder_id not in self.messages and self._outsiders_left:
                 self._outsiders_left -= 1
                 self.messages[responder_id] = message
             return False
         if message is not None:
             self.messages[responder_id] = message
-        what = MemberEvent.ANSWERED_SUCCESS if ras == 1 else MemberEvent.ANSWERED_FAILURE
+        outcome = _SUCCESS if ras == 1 else _FAILURE
         self._end(
-            responder_id,
-            Report(outcome=MEMBER[what], ras=ras, message=message, elapsed=now - self.started, took=took),
+            responder_id, Report(outcome=outcome, ras=ras, message=message, elapsed=now - self.started, took=took)
         )
         return True
 
@@ -180,7 +182,7 @@ class Round:
     def _end(self, responder_id: str, report: Report) -> None:
         self.pending.remove(responder_id)
         self.reports[responder_id] = report
-        if report.outcome is Outcome.SUCCEEDED:
+        if report.outcome is _SUCCESS:
             self._succeeded += 1
         elif report.outcome is not Outcome.LEFT:
             self._unsuccessful += 1

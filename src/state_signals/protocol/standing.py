@@ -287,7 +287,7 @@ class Standing:
     def _response_event(self, event: Event) -> None:
         self._events.append(event)
         if isinstance(event, RoundCompleted) and event.result.reports:
-            self._server.write_down(encode_verdict(event.result, self._responses.knows))
+            self._server.write_down(encode_verdict(event.result, self._responses.speakers))
 
     def _server_event(self, event: Event) -> None:
         if isinstance(event, SignalRefused):
@@ -348,7 +348,7 @@ class Standing:
         return Facts(tuple(broadcast_again(data, self._limits) for data in again), record, roster)
 
     def _member(self, name: str) -> Member:
-        return Member(self._presence.ttl_of(name), self._responses.knows(name), name in self._roster.expected)
+        return Member(self._presence.ttl_of(name), name in self._responses.speakers, name in self._roster.expected)
 
     def _refuse(self, reason: str, detail: str) -> None:
         self.counters[reason] += 1

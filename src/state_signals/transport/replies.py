@@ -142,13 +142,14 @@ def entries(reply: Any) -> list[Any]:
 
 def responses(found: list[Any]) -> list[bytes]:
     """Return the responses in a stream's entries; what has none is passed over."""
-    # Somebody else may have written others.
-    return [
-        fields[place + 1]
-        for _, fields in found
-        for place in range(0, len(fields or ()), 2)
-        if fields[place] == RESPONSE
-    ]
+    arrived = []
+    for _, fields in found:
+        if fields and len(fields) == 2 and fields[0] == RESPONSE:
+            arrived.append(fields[1])
+        else:
+            # Somebody else may have written others.
+            arrived += [fields[place + 1] for place in range(0, len(fields or ()), 2) if fields[place] == RESPONSE]
+    return arrived
 
 
 def published(reply: Any) -> bytes | None:
