@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -139,9 +140,8 @@ def _new_client(module: Any, url: str | None, host: str, port: int) -> Any:
             raise InvalidType(f"redis_host must be a host name, not {host!r:.80}")
         return module.Redis(host=host, port=_port(port), **_OWN)
     if "+sentinel" not in url.partition("://")[0]:
-        client = _from_url(module, url)
-        _check_options(url, client.connection_pool)
-        return client
+        _check_url(module, url)
+        return _from_url(module, url)
     from state_signals.transport.sentinels import at_master  # noqa: PLC0415
 
     group = _group(url)
@@ -153,6 +153,12 @@ def _new_client(module: Any, url: str | None, host: str, port: int) -> Any:
         url, at_master(client.connection_pool, module.connection.Connection, module.connection.SSLConnection)
     )
     return client
+
+
+@functools.lru_cache(maxsize=16)
+def _check_url(module: Any, url: str) -> None:
+    """Check the options of a URL; once, for redis-py reads a file for that: there may be thousands of responders."""
+    _check_options(url, _from_url(module, url).connection_pool)
 
 
 def _from_url(module: Any, url: str) -> Any:
