@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -320,8 +321,8 @@ def test_a_signal_handler_may_close_in_the_middle_of_a_command(
     exporter.initialize(EVENTS, expected_resps=["pcp"])
     on_sigusr1(exporter.close)
     commands = exporter._transport._commands  # type: ignore[attr-defined]
-    # Its own thread may have something to say, too.
-    wait_until(lambda: commands._idle is not None)
+    # Its own thread may have something to say, and would say ours with that.
+    wait_until(lambda: exporter._core.next_upkeep() > time.monotonic() + 0.5 and commands._idle is not None)
     line = commands._idle
     read = line.read
 
