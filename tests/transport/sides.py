@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 from state_signals.transport.base import TIMEOUT, Batch
@@ -60,12 +58,7 @@ class Side:
 
     async def receive(self, inbox: Any, timeout: float = DEADLINE) -> list[bytes]:
         """Return what has arrived; wait so long for it."""
-        if self.shell == "sync":
-            return list(await in_thread(inbox.receive, timeout))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                return list(await inbox.receive())
-        return []
+        return list(await self.call(inbox.receive, timeout))
 
     async def receive_all(self, inbox: Any, count: int) -> list[bytes]:
         """Return what arrives, so many messages at least."""

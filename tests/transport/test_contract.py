@@ -13,7 +13,7 @@ import pytest
 from state_signals.exceptions import Closed, ServerUnreachable
 from state_signals.transport.base import Refusal
 from tests.parties import eventually
-from tests.transport.sides import Side
+from tests.transport.sides import DEADLINE, Side
 
 
 @pytest.fixture(params=["memory", "redis", "shared redis"])
@@ -224,11 +224,16 @@ async def test_a_cancelled_command_confuses_nobody(side: Side) -> None:
         assert await side.execute("GET", "none") is None
 
 
-@pytest.mark.parametrize("shell", ["sync"])
-async def test_receive_returns_when_its_time_is_up(side: Side) -> None:
-    for inbox in (await side.subscribe("a"), await side.collect("s")):
+async def test_receive_returns_when_its_time_is_up(side: Side, other: Side) -> None:
+    channel, stream = await side.subscribe("a"), await side.collect("s")
+    for inbox in (channel, stream):
         for timeout in (-1, 0, 0.02):
-            assert inbox.receive(timeout) == []
+            assert await side.call(inbox.receive, timeout) == []
+    # Nothing was lost by that.
+    await other.execute("PUBLISH", "a", "1")
+    await other.execute("XADD", "s", "*", "r", "2")
+    assert await side.call(channel.receive, DEADLINE) == [b"1"]
+    assert await side.call(stream.receive, DEADLINE) == [b"2"]
 
 
 # The end

@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import SHORTEST_TRY, SHORTEST_WAIT, Backoff, Core, Outage, shows_that_it_works
 from state_signals.requests import ShowPresence
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
+from state_signals.transport.futures import Lock
 
 __all__ = ["Link", "end", "perform"]
 
@@ -59,25 +60,6 @@ async def end(task: asyncio.Task[None]) -> None:
         await asyncio.wait([task], timeout=_CANCEL_AGAIN)
 
 
-class _Lock(asyncio.Lock):
-    """A lock that knows whether it can be had at once: while it is handed over, it is not locked either."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._wanted = 0
-
-    @property
-    def is_free(self) -> bool:
-        return not self._wanted and not self.locked()
-
-    async def acquire(self) -> Literal[True]:
-        self._wanted += 1
-        try:
-            return await super().acquire()
-        finally:
-            self._wanted -= 1
-
-
 class Link:
     """Carries out what the core asks for, in the tasks of those who wait and in one of its own.
 
@@ -95,7 +77,7 @@ class Link:
     ) -> None:
         self.is_up = True
         self.error: TransportError | None = None
-        self.sending = _Lock()
+        self.sending = Lock()
         self._name = name
         self._transport = transport
         self._commands = commands
@@ -106,6 +88,8 @@ class Link:
         # When it was made, and when to make the next one, at the earliest.
         self._up_since = self._retry_at = -math.inf
         self._under_way = 0
+        # When our own task goes on by itself; it does not wait before it knows that.
+        self._due = -math.inf
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_stopped = False
@@ -118,6 +102,11 @@ class Link:
     def wake(self) -> None:
         """Do what is due now."""
         self._woken.set()
+
+    def expect(self, due: float) -> None:
+        """Do what is due at a moment, if that is earlier than what was due before."""
+        if due < self._due:
+            self._woken.set()
 
     async def stop(self) -> None:
         """End our own task. Idempotent."""
@@ -139,13 +128,15 @@ class Link:
         """
         if not self.is_up:
             return
-        try:
-            # A timeout takes longer than all the rest, and mostly nobody else is sending.
-            patience = None if self.sending.is_free else min(TIMEOUT, max(0.0, until - time.monotonic()))
-            async with asyncio.timeout(patience):
-                await self.sending.acquire()
-        except TimeoutError:
-            return
+        if self.sending.is_free:
+            # Mostly nobody else is sending, and a timeout takes longer than all the rest.
+            await self.sending.acquire()
+        else:
+            try:
+                async with asyncio.timeout(min(TIMEOUT, max(0.0, until - time.monotonic()))):
+                    await self.sending.acquire()
+            except TimeoutError:
+                return
         try:
             await self.pump_alone(until, is_urgent=is_urgent)
         finally:
@@ -201,7 +192,7 @@ class Link:
     async def _work(self) -> None:
         while not self._is_stopped:
             self._woken.clear()
-            due = await self._keep_up()
+            self._due = due = await self._keep_up()
             if self._is_stopped:
                 return
             wait = None if due == math.inf else max(SHORTEST_WAIT, due - time.monotonic())

@@ -286,10 +286,7 @@ class SignalResponder(ResponderEndpoint):
             if self._inbox is None:
                 self._inbox = await self._subscribe_again()
             if self._inbox is not None and not self._stopping:
-                async with asyncio.timeout(self._patience()):
-                    arrived = await self._inbox.receive()
-        except TimeoutError:
-            pass
+                arrived = await self._inbox.receive(self._patience())
         except ServerUnreachable as error:
             if not self._stopping:
                 self._outage.lost("signals", error)
@@ -300,9 +297,8 @@ class SignalResponder(ResponderEndpoint):
             self._core.message_received(data, now)
         if not arrived:
             self._core.handle_timeout(now)
-        if self._core.next_upkeep() <= now:
-            # An exporter asks again for an answer that it has not got, and nobody else would send that soon.
-            self._link.wake()
+        # An exporter may ask again for an answer that it has not got, and nobody else would send that soon.
+        self._link.expect(self._core.next_upkeep())
 
     def _patience(self) -> float | None:
         """Return the seconds until there is something to ask the server for; None: for ever."""
@@ -366,6 +362,7 @@ class SignalResponder(ResponderEndpoint):
         """Send the answers; in the background if there is no connection. What the server refuses is raised."""
         self._link.begin()
         await self._link.pump(is_urgent=True)
+        self._link.expect(self._core.next_upkeep())
         refusals = self._core.refusals()
         if refusals:
             raise self._refused("answer a signal", refusals[0])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from state_signals.arguments import limits_for
 from state_signals.asyncio.link import Link, perform
 from state_signals.asyncio.listener import Listener
+from state_signals.asyncio.news import News
 from state_signals.endpoint import (
     CLOSE_TIMEOUT,
     DUE_AGAIN,
@@ -45,8 +46,6 @@ __all__ = ["Session"]
 
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld, CaughtUp)
 
-_News = asyncio.Queue[Event | End]
-
 
 class Session(ExporterEndpoint):
     """The state and the steps of an exporter: base of the class that users see."""
@@ -76,7 +75,7 @@ class Session(ExporterEndpoint):
         self.init_listener: Listener | None = None
         self._connecting = asyncio.Lock()
         self._is_connected = False
-        self._waiters: Waiters[_News] = Waiters(_News)
+        self._waiters: Waiters[News] = Waiters(News)
         self._subscribing = asyncio.Lock()
         self._closing = asyncio.Lock()
         self._is_ending = False
@@ -336,14 +335,12 @@ class Session(ExporterEndpoint):
                 self._link.wake()
                 self._tell_of_abort(ending.reason)
 
-    async def _wait(self, waiter: Waiter[_News], kind: type[_Completed], until: float) -> _Completed:
+    async def _wait(self, waiter: Waiter[News], kind: type[_Completed], until: float) -> _Completed:
         not_before = -math.inf
         while True:
             deadline = min(max(self._core.next_deadline() or math.inf, not_before), until)
-            try:
-                async with asyncio.timeout(None if deadline == math.inf else max(0.0, deadline - time.monotonic())):
-                    news = await waiter.news.get()
-            except TimeoutError:
+            news = await waiter.news.get(None if deadline == math.inf else deadline - time.monotonic())
+            if news is None:
                 await self._time_is_up(waiter, until)
                 # Without a connection, what is due stays so.
                 not_before = time.monotonic() + DUE_AGAIN
@@ -356,7 +353,7 @@ class Session(ExporterEndpoint):
             elif isinstance(news, kind):
                 return news
 
-    async def _time_is_up(self, waiter: Waiter[_News], until: float) -> None:
+    async def _time_is_up(self, waiter: Waiter[News], until: float) -> None:
         now = time.monotonic()
         self._core.handle_timeout(now, time.time())
         self._tell_waiters()

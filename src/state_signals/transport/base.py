@@ -158,10 +158,11 @@ class AsyncHerald(Protocol):
 class AsyncInbox(Protocol):
     """One source of messages, read by one task at a time."""
 
-    async def receive(self) -> Sequence[bytes]:
-        """Return what has arrived, oldest first; wait for the first of it. Raises as `Inbox.receive`.
+    async def receive(self, timeout: float | None = None) -> Sequence[bytes]:
+        """Return what has arrived, oldest first; wait up to `timeout` seconds (None: for ever) for the first of it.
 
-        May be cancelled, and called again, without loss. Empty after `wake()`, and from then on after that.
+        Raises as `Inbox.receive`. May be cancelled, and called again, without loss. Empty when the time is up, after
+        `wake()`, and from then on after that.
         """
 
     def wake(self) -> None:

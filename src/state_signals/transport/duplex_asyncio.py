@@ -118,7 +118,7 @@ class Duplex:
         was_tried = False
         while True:
             patience = (base.TIMEOUT if was_tried else base.IDLE) if self._is_tried else None
-            if await _taken(line, patience) or await _taken(line, GLANCE):
+            if await line.take(patience) or await line.take(GLANCE):
                 was_tried = False
                 self._received(line.replies())
             elif was_tried:
@@ -126,12 +126,3 @@ class Duplex:
             else:
                 was_tried = True
                 await line.send(replies.PING)
-
-
-async def _taken(line: Line, seconds: float | None) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await line.take()
-    except TimeoutError:
-        return False
-    return True

@@ -10,6 +10,7 @@ import redis
 
 from state_signals.transport.duplex_asyncio import Duplex
 from state_signals.transport.failures import explanation
+from state_signals.transport.futures import happened, settle
 from state_signals.transport.lines_asyncio import Line
 from state_signals.transport.switchboard import Mail, Switchboard
 
@@ -24,21 +25,24 @@ class Post:
         self._leave = leave
         self._address = address
         self._is_ending = False
-        self._arrival: asyncio.Future[None] | None = None
+        self._arrival: asyncio.Future[bool] | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing comes any more."""
         return self._is_ending or self.mail.error is not None
 
-    async def receive(self) -> Sequence[bytes]:
+    async def receive(self, timeout: float | None = None) -> Sequence[bytes]:
         """Return what has arrived; wait for the first of it. See `AsyncInbox`."""
+        is_late = False
         while not self._is_ending:
             if self.mail.has_messages:
                 return self.mail.take()
             if self.mail.error is not None:
                 raise explanation(self.mail.error, "receive", self._address) from self.mail.error
-            await self._news()
+            if is_late:
+                break
+            is_late = not await self._has_news(timeout)
         return []
 
     async def subscribed(self) -> None:
@@ -46,7 +50,7 @@ class Post:
         while not self.mail.is_subscribed:
             if self.mail.error is not None:
                 raise self.mail.error
-            await self._news()
+            await self._has_news(None)
 
     def wake(self) -> None:
         """End the `receive()` under way, for good."""
@@ -58,16 +62,15 @@ class Post:
         self.wake()
         self._leave(self.mail)
 
-    async def _news(self) -> None:
+    async def _has_news(self, seconds: float | None) -> bool:
         self._arrival = asyncio.get_running_loop().create_future()
         try:
-            await self._arrival
+            return await happened(self._arrival, seconds)
         finally:
             self._arrival = None
 
     def _notify(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+        settle(self._arrival)
 
 
 class Fanout:

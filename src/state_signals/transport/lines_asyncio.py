@@ -13,6 +13,8 @@ import redis.asyncio
 
 from state_signals.exceptions import Closed
 from state_signals.transport import replies, sentinels
+from state_signals.transport.futures import happened, settle
+from state_signals.transport.lines import Deadline
 from state_signals.transport.settings import Address, make_connection
 
 __all__ = ["Cancellations", "Dialer", "Line", "SentinelDialer", "deadline"]
@@ -84,8 +86,8 @@ class _Protocol(asyncio.BufferedProtocol):
         self._reader = reader
         self._unread = 0
         self._is_held_back = False
-        self._arrival: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None
+        self._arrival: asyncio.Future[bool] | None = None
+        self._room: asyncio.Future[bool] | None = None
 
     # What the transport calls
 
@@ -97,19 +99,19 @@ class _Protocol(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         self.is_ended = True
-        self._wake(self._arrival)
+        settle(self._arrival)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_ended, self.error = True, exc
-        self._wake(self._arrival)
-        self._wake(self._room)
+        settle(self._arrival)
+        settle(self._room)
 
     def pause_writing(self) -> None:
         self._room = asyncio.get_running_loop().create_future()
 
     def resume_writing(self) -> None:
         room, self._room = self._room, None
-        self._wake(room)
+        settle(room)
 
     # What the line calls
 
@@ -120,14 +122,18 @@ class _Protocol(asyncio.BufferedProtocol):
         if self._unread > _MOST_UNREAD and not self._is_held_back:
             self._is_held_back = True
             self._transport.pause_reading()
-        self._wake(self._arrival)
+        settle(self._arrival)
 
-    async def arrival(self) -> None:
-        """Wait until something has arrived since the last time. May be cancelled without loss."""
+    async def arrival(self, seconds: float | None) -> bool:
+        """Wait until something has arrived since the last time. May be cancelled without loss.
+
+        Return whether it has within `seconds`; None: wait for ever.
+        """
         if not self._unread and not self.is_ended:
             self._arrival = asyncio.get_running_loop().create_future()
             try:
-                await self._arrival
+                if not await happened(self._arrival, seconds):
+                    return False
             finally:
                 self._arrival = None
         if not self._unread:
@@ -136,20 +142,17 @@ class _Protocol(asyncio.BufferedProtocol):
         if self._is_held_back:
             self._is_held_back = False
             self._transport.resume_reading()
+        return True
 
-    async def room(self) -> None:
+    async def room(self, until: Deadline | None) -> None:
         """Wait until what was written is on its way, but for a little."""
         if self.is_ended:
             raise self.error or redis.ConnectionError("the server closed the connection")
         if self._room is not None:
-            await self._room
+            if not await happened(asyncio.shield(self._room), None if until is None else until.remaining()):
+                raise redis.TimeoutError("the server takes nothing more")
             if self.is_ended:
                 raise self.error or redis.ConnectionError("the server closed the connection")
-
-    @staticmethod
-    def _wake(waiter: asyncio.Future[None] | None) -> None:
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
 
 class Line:
@@ -178,33 +181,38 @@ class Line:
         """Whether the server has hung up since the last reply."""
         return self._protocol.is_ended or self._transport.is_closing()
 
-    async def exchange(self, data: bytes, count: int) -> list[Any]:
+    async def exchange(self, data: bytes, count: int, until: Deadline | None = None) -> list[Any]:
         """Send commands, and return as many replies; errors among them are `hiredis.ReplyError`.
 
         After an error that is raised, and after a cancellation, the connection is of no use any more.
         """
-        await self.send(data)
-        return await self.read(count)
+        await self.send(data, until)
+        return await self.read(count, until)
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, until: Deadline | None = None) -> None:
         """Send commands."""
         self._transport.write(data)
-        await self._protocol.room()
+        await self._protocol.room(until)
 
-    async def read(self, count: int) -> list[Any]:
+    async def read(self, count: int, until: Deadline | None = None) -> list[Any]:
         """Return the next replies."""
         found: list[Any] = []
         while len(found) < count:
             reply = self._reader.gets()
             if reply is not replies.NOTHING:
                 found.append(reply)
-            else:
+            elif until is None:
                 await self.take()
+            elif not await self.take(until.remaining()):
+                raise until.error()
         return found
 
-    async def take(self) -> None:
-        """Wait for something to arrive, and take it. May be cancelled without loss."""
-        await self._protocol.arrival()
+    async def take(self, seconds: float | None = None) -> bool:
+        """Wait for something to arrive, and take it. May be cancelled without loss.
+
+        Return whether it has come within `seconds`; None: wait for ever.
+        """
+        return await self._protocol.arrival(seconds)
 
     def replies(self) -> list[Any]:
         """Return the replies that were taken."""

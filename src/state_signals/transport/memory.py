@@ -273,7 +273,13 @@ class _AsyncInbox(_BaseInbox):
         self._is_ending = False
         super().__init__(hub, names, timeout)
 
-    async def receive(self) -> Sequence[bytes]:
+    async def receive(self, timeout: float | None = None) -> Sequence[bytes]:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                return await self._receive()
+        return []
+
+    async def _receive(self) -> Sequence[bytes]:
         # Other tasks have their turn, too, if there is always something.
         await asyncio.sleep(0)
         while not self._is_ending and (hub := self._hub) is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -15,7 +16,9 @@ from state_signals.exceptions import Closed
 from state_signals.transport import base, replies
 from state_signals.transport.base import TIMEOUT, AsyncHerald, Batch
 from state_signals.transport.failures import explained, explanation
+from state_signals.transport.futures import Lock
 from state_signals.transport.keys import Keys
+from state_signals.transport.lines import Deadline
 from state_signals.transport.lines_asyncio import Dialer, Line, SentinelDialer, deadline
 from state_signals.transport.settings import server_address
 
@@ -34,7 +37,7 @@ class Commands:
 
     def __init__(self, dial: Callable[[float], Awaitable[Line]]) -> None:
         self._dial = dial
-        self._lock = asyncio.Lock()
+        self._lock = Lock()
         self._idle: Line | None = None
         # Why it was lost, until it may be made again.
         self._error: Exception | None = None
@@ -51,10 +54,17 @@ class Commands:
             Closed: after `close()`.
             redis.RedisError, OSError: without replies, and for errors that pass by themselves.
         """
-        data, count = replies.packed(batch)
+        until = Deadline(seconds)
         try:
-            async with deadline(seconds), self._lock:
-                return await self._execute(batch, data, count, seconds)
+            if self._lock.is_free:
+                await self._lock.acquire()
+            else:
+                async with deadline(until.remaining()):
+                    await self._lock.acquire()
+            try:
+                return await self._execute(batch, until)
+            finally:
+                self._lock.release()
         except (redis.RedisError, OSError):
             self._check_open()
             raise
@@ -82,15 +92,16 @@ class Commands:
         self._is_closed = True
         await self.retire()
 
-    async def _execute(self, batch: Batch, data: bytes, count: int, seconds: float) -> list[Any]:
+    async def _execute(self, batch: Batch, until: Deadline) -> list[Any]:
+        data, count = replies.packed(batch)
         line: Line | None = None
         try:
             self.check()
             line, self._idle = self._idle, None
             if line is None:
                 self._check_open()
-                line = await self._dial(seconds)
-            outcomes = replies.outcomes(batch, await line.exchange(data, count))
+                line = await self._dial(until.remaining())
+            outcomes = replies.outcomes(batch, await line.exchange(data, count, until))
             if self._is_kept:
                 self._idle, line = line, None
         except (redis.RedisError, OSError) as error:
@@ -122,17 +133,19 @@ class _Inbox:
         self._address = address
         self._lost = lost
         self._is_ending = False
-        self._clock = asyncio.get_running_loop().time
         # When the silence has lasted so long that something has to be done.
-        self._due = self._clock() + base.IDLE
+        self._due = time.monotonic() + base.IDLE
 
-    async def receive(self) -> Sequence[bytes]:
+    async def receive(self, timeout: float | None = None) -> Sequence[bytes]:
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        is_late = False
         try:
             while not self._is_ending:
                 arrived = await self._arrived()
-                if arrived:
+                if arrived or is_late:
                     return arrived
-                await self._wait()
+                await self._wait(until)
+                is_late = time.monotonic() >= until
         except (redis.RedisError, OSError) as error:
             # wake() has cut the connection under the read.
             if not self._is_ending:
@@ -148,19 +161,15 @@ class _Inbox:
         self._is_ending = True
         await self._line.close()
 
-    async def _wait(self) -> None:
+    async def _wait(self, until: float) -> None:
         """Take what arrives, or make sure that the server is there once it has been silent for too long."""
+        now = time.monotonic()
         # Whoever comes late has not listened: what has arrived in the meantime must be seen first.
-        limit = asyncio.timeout_at(max(self._due, self._clock() + _GLANCE))
-        try:
-            async with limit:
-                await self._line.take()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            await self._check()
-        else:
+        silence = max(self._due - now, _GLANCE)
+        if await self._line.take(min(silence, until - now)):
             self._heard()
+        elif silence <= until - now:
+            await self._check()
 
     async def _arrived(self) -> list[bytes]:
         """Return the messages that were taken, and ask for more if the server does not send them by itself."""
@@ -168,7 +177,7 @@ class _Inbox:
 
     def _heard(self) -> None:
         """Take note of a sign of life."""
-        self._due = self._clock() + base.IDLE
+        self._due = time.monotonic() + base.IDLE
 
     async def _check(self) -> None:
         """Make sure that the server is there, which has been silent for too long."""
@@ -206,7 +215,7 @@ class Subscription(_Inbox):
         if self._is_asked:
             raise replies.silent()
         self._is_asked = True
-        self._due = self._clock() + base.TIMEOUT
+        self._due = time.monotonic() + base.TIMEOUT
         await self._line.send(replies.PING)
 
 
@@ -235,7 +244,7 @@ class Collection(_Inbox):
         if not self._is_asked:
             self._is_asked = True
             # An answer comes after IDLE at the latest.
-            self._due = self._clock() + base.IDLE + base.TIMEOUT
+            self._due = time.monotonic() + base.IDLE + base.TIMEOUT
             # Written at once, even if this is cancelled while it waits to be sent.
             await self._line.send(replies.wait_for_entries(self._key, self.last))
         return []
