@@ -67,6 +67,7 @@ envelopes = st.builds(
     again=st.booleans(),
     redelivered=st.booleans(),
     aborted=st.none() | names,
+    spread=st.none() | durations,
 )
 responses = st.builds(Response, names, names, names, st.none() | st.integers(), st.none() | texts)
 receipts = st.builds(
@@ -135,8 +136,8 @@ def test_the_extension_adds_one_metadata_key_and_no_other(signal, envelope):
     extension = wire["metadata"].pop(ENVELOPE_KEY)
     assert wire == json.loads(signal.to_json_str()) | {"metadata": signal.metadata or {}}
     assert extension["v"] == 2
-    facts = {"v", "id", "seq", "sent", "reply", "wait", "ttl", "journal", "again", "redelivered", "aborted", "empty"}
-    assert extension.keys() <= facts
+    facts = {"v", "id", "seq", "sent", "reply", "wait", "ttl", "journal", "again", "redelivered", "aborted", "spread"}
+    assert extension.keys() <= facts | {"empty"}
 
 
 @given(signals)
@@ -566,6 +567,8 @@ def test_metadata_may_hold_what_only_python_takes_for_json():
         {"journal": 1},
         {"again": None},
         {"redelivered": "yes"},
+        {"spread": -1.0},
+        {"spread": "1"},
         {"\ud800": 1},
     ],
     ids=str,

@@ -8,6 +8,7 @@ same load. They give no proofs of life, and read no journal.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from dataclasses import dataclass
 
@@ -30,15 +31,17 @@ class Answer:
         head: the command, packed, but for its last argument.
         start: what that begins with, up to the responder's name.
         end: how it ends.
+        spread: seconds over which the answers are to be spread.
     """
 
     head: bytes
     start: bytes
     end: bytes
+    spread: float = 0.0
 
     @classmethod
-    def by(cls, *command: object, start: bytes, end: bytes) -> Answer:
-        return cls(packed((*command, b"")).removesuffix(b"$0\r\n\r\n"), start, end)
+    def by(cls, *command: object, start: bytes, end: bytes, spread: float = 0.0) -> Answer:
+        return cls(packed((*command, b"")).removesuffix(b"$0\r\n\r\n"), start, end, spread)
 
     def packed(self, name: bytes) -> bytes:
         """Return one responder's answer as it is sent."""
@@ -95,7 +98,7 @@ class Responders:
             return Answer.by("PUBLISH", _RESPONSES, start=b'{"responder_id":"', end=end + b"}")
         end += b',"signal_id":"%s","sent":%.6f,"took":0.000010}' % (envelope["id"].encode(), time.time())
         command = ("XADD", envelope["reply"], "NOMKSTREAM", "MAXLEN", "~", _MOST_RESPONSES, "*", "r")
-        return Answer.by(*command, start=b'{"responder_id":"', end=end)
+        return Answer.by(*command, start=b'{"responder_id":"', end=end, spread=envelope.get("spread", 0.0))
 
 
 class _Responder:
@@ -110,5 +113,10 @@ class _Responder:
 
     def _heard(self, channel: bytes, data: bytes) -> None:
         answer = self._all.answer_to(channel, data)
-        if answer is not None:
+        if answer is None:
+            return
+        if answer.spread:
+            delay = random.uniform(0.0, answer.spread)
+            asyncio.get_running_loop().call_later(delay, self.connection.write, answer.packed(self._name))
+        else:
             self.connection.write(answer.packed(self._name))

@@ -80,6 +80,7 @@ class _WireEnvelope(msgspec.Struct, gc=False):
     again: bool = False
     redelivered: bool = False
     aborted: str | None = None
+    spread: float | None = None
     # The user's metadata is an empty object, not none: without the envelope the two would look the same.
     empty: bool = False
 
@@ -279,6 +280,8 @@ def _extension(envelope: Envelope, *, is_empty: bool) -> dict[str, Any]:
         found["redelivered"] = True
     if envelope.aborted is not None:
         found["aborted"] = envelope.aborted
+    if envelope.spread is not None:
+        found["spread"] = envelope.spread
     if is_empty:
         found["empty"] = True
     return found
@@ -293,6 +296,7 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
         or not math.isfinite(wire.sent)
         or not 0.0 <= wait < math.inf
         or not 0.0 <= (wire.ttl or 0.0) < math.inf
+        or not 0.0 <= (wire.spread or 0.0) < math.inf
     ):
         raise MalformedMessage("bad-envelope", f"v={wire.v!r:.20} id={wire.id!r:.40} seq={wire.seq!r:.20}")
     if wire.reply is not None:
@@ -311,6 +315,7 @@ def _envelope(wire: _WireEnvelope, limits: Limits) -> Envelope:
         again=wire.again,
         redelivered=wire.redelivered,
         aborted=wire.aborted,
+        spread=wire.spread,
     )
 
 

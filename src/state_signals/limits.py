@@ -20,6 +20,10 @@ class Limits:
             to; older ones are forgotten first.
         max_journal_memory: bytes of its newest signals that an exporter remembers, to restore the journal of a server
             that has lost it (and `max_remembered` signals at the most).
+        max_at_once: responders that answer an initialization at the same time; if more are expected, they are asked to
+            spread their answers.
+        spread_each: seconds for each answer then: a server needs about half of that for one.
+        max_spread: seconds for all of them, as an exporter asks for it, and as a responder does it.
         max_ahead: bytes of signals that a responder holds back while it fetches earlier ones of the same exporter.
     """
 
@@ -30,6 +34,9 @@ class Limits:
     max_remembered: int = 1024
     max_journal_memory: int = 16 * 1024 * 1024
     max_ahead: int = 4 * 1024 * 1024
+    max_at_once: int = 500
+    spread_each: float = 50e-6
+    max_spread: float = 2.0
 
 
 DEFAULT_LIMITS = Limits()

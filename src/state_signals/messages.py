@@ -52,6 +52,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         again: whether it is broadcast once more, after the exporter was out of touch: others may have come since.
         redelivered: whether it is sent once more to a responder that may have died while acting on it.
         aborted: with a shutdown: why the run was aborted; None: it was not.
+        spread: with an initialization: seconds over which the answers are to be spread; None: all are to come at once.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     again: bool = False
     redelivered: bool = False
     aborted: str | None = None
+    spread: float | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -59,6 +59,7 @@ class Responder(Party):
             replay=plan.replay,
             presence_ttl=plan.presence_ttl,
             limits=plan.limits,
+            chance=lambda _: scene.world.whims.random(),
         )
         super().__init__(scene, f"{plan.name}.{plan.began}", plan.host, core)
         keys = scene.server.keys

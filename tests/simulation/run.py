@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from state_signals.limits import DEFAULT_LIMITS, Limits
 from state_signals.protocol.states import ExporterState
 from tests.simulation.exporter import Exporter, ExporterPlan
 from tests.simulation.faults import KINDS, Faults, choose_network
@@ -25,6 +26,9 @@ __all__ = ["Outcome", "main", "simulate"]
 
 _SHOWN = 80
 """Lines of the trace of a failed world that are shown without being asked for."""
+
+_SPREADING = Limits(max_at_once=0, spread_each=0.4)
+"""Of exporters that have few responders spread their answers as if they were thousands."""
 
 _SETTLING = 35.0
 """Seconds until everything is as it should be, once nothing goes wrong any more."""
@@ -134,6 +138,7 @@ class _Play:
             presence_ttl=ttl,
             pace=rng.choice([0.3, 2.0, 6.0]),
             at_end=self.faults.exporter_ended,
+            limits=self.world.whims.choice([DEFAULT_LIMITS, DEFAULT_LIMITS, _SPREADING]),
             **kind,
         )
         self.world.after(self._arrival(), Exporter, self.scene, plan)

@@ -67,13 +67,15 @@ class World:
 
     Attributes:
         now: seconds since the world began.
-        rng: the only source of chance.
+        rng: the source of chance.
+        whims: another one, for what came to worlds later: without it they are what they were.
         lines: the trace, if it is kept.
     """
 
     def __init__(self, seed: int, *, is_traced: bool = False) -> None:
         self.now = 0.0
         self.rng = random.Random(seed)
+        self.whims = random.Random(-1 - seed)
         self.lines: list[str] | None = [] if is_traced else None
         self._queue: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._count = 0

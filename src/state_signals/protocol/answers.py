@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -48,12 +49,23 @@ class Answers:
         self._queue: deque[_Given] = deque()
         self._given: OrderedDict[str, _Given] = OrderedDict()
         self._attempted: _Given | None = None
+        # Not to be sent before a moment; one for each exporter, at the most.
+        self._held_back: dict[str, tuple[float, _Given]] = {}
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, response: Response, receipt: Receipt | None, envelope: Envelope | None, received_at: float) -> None:
-        """Queue an answer.
+    def add(
+        self,
+        response: Response,
+        receipt: Receipt | None,
+        envelope: Envelope | None,
+        received_at: float,
+        not_before: float = -math.inf,
+    ) -> bool:
+        """Queue an answer, or hold it back until a moment: others answer at the same time.
+
+        Return whether an earlier one to the same exporter, which was held back, goes out before it.
 
         Raises:
             InvalidArgument, MessageTooLarge: if it cannot be sent; it is not queued then.
@@ -68,13 +80,19 @@ class Answers:
         if len(data) > self._limits.max_payload - _ROOM:
             # It must not become too large when it is sent again.
             self._encoded(response, _again(given).receipt)
-        self._queue.insert(self._place_for(given), given)
-        self._forget_oldest()
+        # In the order in which the answers were given: who has not subscribed is not waited for.
+        is_released = self._release(response.publisher_id)
+        if not_before > -math.inf:
+            self._hold_back(not_before, given)
+        else:
+            self._queue.insert(self._place_for(given), given)
+            self._forget_oldest()
         if receipt is not None and receipt.state is None:
             self._given[receipt.signal_id] = given
             self._given.move_to_end(receipt.signal_id)
             while len(self._given) > self._limits.max_remembered:
                 self._given.popitem(last=False)
+        return is_released
 
     def next(self) -> Answer | None:
         """Return the answer to send, and the same again until it is `sent`; None: there is none."""
@@ -94,10 +112,28 @@ class Answers:
         """Whether a signal was answered, as far as is remembered."""
         return signal_id in self._given
 
-    def repeat(self, signal_id: str) -> None:
-        """Queue an answer again."""
-        if not any(_answers(each, signal_id) for each in self._queue):
-            self._queue.append(_again(self._given[signal_id]))
+    def release(self, now: float = math.inf) -> None:
+        """Queue what was held back until now."""
+        if self._held_back:
+            for publisher_id in [name for name, (moment, _) in self._held_back.items() if moment <= now]:
+                self._release(publisher_id)
+
+    def next_release(self) -> float:
+        """Return when `release` has something to do; infinite: never."""
+        return min(moment for moment, _ in self._held_back.values()) if self._held_back else math.inf
+
+    def repeat(self, signal_id: str, not_before: float = -math.inf) -> None:
+        """Queue an answer again, or hold it back until a moment, unless that was done."""
+        given = self._given[signal_id]
+        held_back = self._held_back.get(given.response.publisher_id)
+        if held_back is not None and _answers(held_back[1], signal_id):
+            return
+        if any(_answers(each, signal_id) for each in self._queue):
+            return
+        if not_before > -math.inf:
+            self._hold_back(not_before, _again(given))
+        else:
+            self._queue.append(_again(given))
             self._forget_oldest()
 
     def connection_lost(self) -> None:
@@ -106,19 +142,36 @@ class Answers:
             self._queue[0] = _again(self._attempted)
             self._attempted = None
 
-    def repeat_awaited(self, now: float, subscriptions: list[str]) -> None:
+    def repeat_awaited(self, now: float, subscriptions: Mapping[str, float]) -> None:
         """Queue again what somebody may wait for: the server that had it may have lost it.
 
-        `subscriptions` are the initializations whose exporters are followed.
+        `subscriptions` are the initializations whose exporters are followed, and when to answer them.
         """
         queued = {each.receipt.signal_id for each in self._queue if each.receipt is not None}
-        repeated = [name for name in subscriptions if name in self._given and name not in queued]
+        repeated = {name: moment for name, moment in subscriptions.items() if name in self._given}
         awaited = [
             name for name, given in self._given.items() if now < given.awaited_until < math.inf or _for_ever(given)
         ]
-        repeated += [name for name in awaited[-_REPEATED:] if name not in queued and name not in repeated]
-        for signal_id in repeated:
-            self.repeat(signal_id)
+        for signal_id in awaited[-_REPEATED:]:
+            repeated.setdefault(signal_id, -math.inf)
+        for signal_id, moment in repeated.items():
+            if signal_id not in queued:
+                self.repeat(signal_id, moment)
+
+    def _hold_back(self, moment: float, given: _Given) -> None:
+        self._release(given.response.publisher_id)
+        while len(self._held_back) >= self._limits.max_remembered:
+            self._release(next(iter(self._held_back)))
+        self._held_back[given.response.publisher_id] = (moment, given)
+
+    def _release(self, publisher_id: str) -> bool:
+        """Queue what is held back for an exporter. Return whether there was something."""
+        held_back = self._held_back.pop(publisher_id, None)
+        if held_back is None:
+            return False
+        self._queue.insert(self._place_for(held_back[1]), held_back[1])
+        self._forget_oldest()
+        return True
 
     def _place_for(self, given: _Given) -> int:
         """Return where in the queue a new answer goes: it is waited for, and what is only repeated may be much."""

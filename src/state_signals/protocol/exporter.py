@@ -10,6 +10,7 @@ from state_signals.arguments import check_count, check_events, check_min_success
 from state_signals.exceptions import Closed, IllegalEvent, InvalidArgument, InvalidType
 from state_signals.messages import INITIALIZATION, RESERVED_EVENTS, SHUTDOWN
 from state_signals.protocol.registration import Member
+from state_signals.protocol.roster import spread_for
 from state_signals.protocol.rounds import Round, RoundOptions
 from state_signals.protocol.standing import Standing
 from state_signals.protocol.states import EXPORTER, ExporterAction, ExporterState
@@ -96,6 +97,8 @@ class ExporterProtocol(Standing):
             check_count("await_sub_count", await_count)
         wait = seconds("timeout", timeout)
         following = self._next_state(ExporterAction.INITIALIZE)
+        expects = max(await_count or 0, len(self.subs.union(names)))
+        self._spread = spread_for(expects, wait if await_count is not None else None, self._limits)
         announcement = self._announce(events, tag, sent, None if wait is None else now + max(wait, TIME_TO_SEND))
         self.state = following
         self.tag = tag

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Literal
@@ -49,6 +50,7 @@ class ResponderProtocol:
         reply_of: returns the key of the stream that collects the responses to an exporter.
         replay: what is heard of exporters that were there first: `"state"`, `"none"` or `"all"`, see `Following`.
         presence_ttl: seconds that our proofs of life are good for; None: we give none.
+        chance: returns, for a signal's id, when in the time over which answers to it are spread ours is due: 0 to 1.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ResponderProtocol:
         replay: Replay = "state",
         presence_ttl: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        chance: Callable[[str], float] = lambda _: random.random(),  # noqa: S311 - no secret
     ) -> None:
         self.responder_id = responder_id
         self.locked_id: str | None = None
@@ -67,8 +70,11 @@ class ResponderProtocol:
         self._reply_of = reply_of
         self._presence_ttl = presence_ttl
         self._limits = limits
+        self._chance = chance
         self._following = Following(replay, limits)
         self._received: OrderedDict[str, float] = OrderedDict()
+        # Initializations that were kept for who comes late: nobody else hears of them at the same time.
+        self._heard_alone: OrderedDict[str, None] = OrderedDict()
         self._newest: OrderedDict[tuple[str, str], Envelope | None] = OrderedDict()
         self._answers = Answers(limits)
         self._answers.ttl = presence_ttl
@@ -136,6 +142,7 @@ class ResponderProtocol:
 
     def leave(self, *, now: float, sent: float) -> None:
         """Say good-bye to the exporters that were subscribed to."""
+        self._answers.release()
         for publisher_id, announcement in self._following.subscriptions():
             response = Response(self.responder_id, publisher_id, INITIALIZATION)
             self._answer(response, announcement, now, sent, "left")
@@ -156,7 +163,7 @@ class ResponderProtocol:
             self._hand_out(signal, now)
         elif envelope.id in self._received:
             # Its exporter could not know that it went out, or our answer was lost. We do not act twice.
-            self._repeated(signal, envelope)
+            self._repeated(signal, envelope, now)
         elif envelope.redelivered:
             self._hand_out(signal, now)
         elif not envelope.journal:
@@ -166,7 +173,7 @@ class ResponderProtocol:
             arrival = Arrival(signal, envelope, len(data))
             feed = self._following.arrived(arrival, now)
             if feed is None:
-                self._repeated(signal, envelope)
+                self._repeated(signal, envelope, now)
             else:
                 self._hand_out_all(feed.take(arrival, now), now)
                 if not self._following.can_read:
@@ -184,7 +191,7 @@ class ResponderProtocol:
 
     def next_upkeep(self) -> float:
         """Return when `next_request` is due; infinite: not before somebody answers."""
-        return -math.inf if self._answers or self._is_leaving else self._beat_at
+        return -math.inf if self._answers or self._is_leaving else min(self._beat_at, self._answers.next_release())
 
     # What the shell is to do
 
@@ -195,6 +202,7 @@ class ResponderProtocol:
         """
         if now >= self._beat_at and not (is_urgent and self._has_beaten):
             return ShowPresence((self.responder_id,))
+        self._answers.release(now)
         answer = self._answers.next()
         if answer is None and self._is_leaving:
             return Leave((self.responder_id,))
@@ -306,14 +314,19 @@ class ResponderProtocol:
         return signal
 
     def _repeat_awaited(self, now: float) -> None:
-        subscriptions = [announcement.id for _, announcement in self._following.subscriptions()]
-        self._answers.repeat_awaited(now, subscriptions)
+        subscriptions = [announcement for _, announcement in self._following.subscriptions()]
+        self._answers.repeat_awaited(now, {each.id: self._moment_for(each, now) for each in subscriptions})
 
-    def _repeated(self, signal: Signal, envelope: Envelope) -> None:
+    def _moment_for(self, announcement: Envelope, now: float) -> float:
+        """Return when to answer an initialization: many others may have heard it just now, too."""
+        spread = min(announcement.spread or 0.0, self._limits.max_spread)
+        return now + spread * self._chance(announcement.id) if spread else -math.inf
+
+    def _repeated(self, signal: Signal, envelope: Envelope, now: float) -> None:
         self.counters["repeated"] += 1
-        is_awaited = envelope.wait is not None or signal.event == INITIALIZATION
-        if is_awaited and self._answers.was_given(envelope.id):
-            self._answers.repeat(envelope.id)
+        is_subscription = signal.event == INITIALIZATION
+        if (is_subscription or envelope.wait is not None) and self._answers.was_given(envelope.id):
+            self._answers.repeat(envelope.id, self._moment_for(envelope, now) if is_subscription else -math.inf)
 
     def _introduced(self, reply: Introduced, now: float) -> None:
         announcement = reply.record.get(b"init")
@@ -323,6 +336,7 @@ class ResponderProtocol:
         signal = None if announcement is None else self._decoded(announcement)
         if feed is None or signal is None or signal.publisher_id != reply.publisher_id or signal.envelope is None:
             return
+        self._remember(self._heard_alone, signal.envelope.id, None)
         if is_due:
             self._hand_out_all([Arrival(signal, signal.envelope, 0)], now)
         elif feed.is_introduced and feed.last == 0:
@@ -385,20 +399,23 @@ class ResponderProtocol:
     ) -> None:
         receipt = None
         received_at = now
+        not_before = -math.inf
         if envelope is not None:
             received_at = self._received.get(envelope.id, now)
             receipt = Receipt(signal_id=envelope.id, sent=sent, took=now - received_at, state=state)
-        self._answers.add(response, receipt, envelope, received_at)
+            if response.event == INITIALIZATION and state is None and envelope.id not in self._heard_alone:
+                not_before = self._moment_for(envelope, now)
+        is_released = self._answers.add(response, receipt, envelope, received_at, not_before)
         if envelope is None or state is not None:
             return
         is_hurried = self._following.answered(response.publisher_id, envelope)
         if response.event == INITIALIZATION:
             self._following.subscribed_to(response.publisher_id, envelope)
         if self._answers.ttl is not None and (
-            self._beat_at == math.inf or is_hurried or response.event == INITIALIZATION
+            self._beat_at == math.inf or is_hurried or is_released or response.event == INITIALIZATION
         ):
-            # Who has just come to know us may want proofs of life more often than others do.
-            self._beat_at = now
+            # Who has just come to know us may want proofs of life more often than others do. It gets one first.
+            self._beat_at = min(self._beat_at, max(now, not_before))
 
     def _beaten(self, now: float) -> None:
         self._has_beaten = True

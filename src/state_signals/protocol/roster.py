@@ -6,12 +6,31 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from state_signals.limits import Limits
 from state_signals.protocol.events import Event, ResponderSubscribed, SubscriptionCompleted
 
-__all__ = ["ANNOUNCE_INTERVAL", "Roster"]
+__all__ = ["ANNOUNCE_INTERVAL", "Roster", "spread_for"]
 
 ANNOUNCE_INTERVAL = 1.0
 """Seconds between the announcements of a periodic initialization (version 1 behaviour)."""
+
+_SHARE = 0.25
+"""Part of the time that is waited for responders within which they are to answer."""
+
+
+def spread_for(count: int, wait: float | None, limits: Limits) -> float | None:
+    """Return the seconds over which responders are to spread their answers to an initialization; None: they need not.
+
+    All at once, thousands would keep the server from everybody else for a while, and fill up the network on the way.
+
+    Args:
+        count: how many are expected.
+        wait: seconds that they are waited for; None: for ever.
+        limits: how many may answer at once, and how long it may take all.
+    """
+    if count <= limits.max_at_once:
+        return None
+    return min(count * limits.spread_each, limits.max_spread, math.inf if wait is None else wait * _SHARE)
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class Speech:
         wait: float | None,
         sent: float,
         aborted: str | None = None,
+        spread: float | None = None,
     ) -> Publication:
         """Return a signal that is to go out, with a new identifier.
 
@@ -74,6 +75,7 @@ class Speech:
                 ttl=self.server.presence.ttl,
                 journal=self.server.is_journaled,
                 aborted=aborted,
+                spread=spread,
             )
         return Publication(signal, envelope, signal_id)
 

@@ -85,6 +85,7 @@ class Standing:
         self._limits = limits
         self._announcement: Publication | None = None
         self._announced_until: float | None = None
+        self._spread: float | None = None
         # The newest initialization that the server has taken; its identifier, also after the shutdown.
         self._initialization: bytes | None = None
         self._announced_id: str | None = None
@@ -275,7 +276,7 @@ class Standing:
         self._roster.expire(now)
 
     def _announce(self, events: list[str], tag: str | None, sent: float, deadline: float | None) -> str:
-        publication = self._speech.publication(INITIALIZATION, -1, tag, None, wait=None, sent=sent)
+        publication = self._speech.publication(INITIALIZATION, -1, tag, None, wait=None, sent=sent, spread=self._spread)
         publication.deadline = self._announced_until = deadline
         # Only once it goes out it is known for sure since when we are there.
         publication.info = lambda: self._speech.record(events, tag, publication.signal_id).encode()

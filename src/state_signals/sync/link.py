@@ -96,6 +96,8 @@ class Link:
         # When it was made, and when to make the next one, at the earliest.
         self._up_since = self._retry_at = -math.inf
         self._has_begun = False
+        # When our own thread goes on by itself; it does not wait before it knows that.
+        self._due = -math.inf
         self._under_way = 0
         self._is_under_way = False
         self._upkeep = upkeep_for(self, name, None if transport.herald is None else transport.address)
@@ -109,6 +111,11 @@ class Link:
     def wake(self) -> None:
         """Have our own thread do what is due, now. Safe from any thread and from a signal handler."""
         self._upkeep.call(self)
+
+    def expect(self, due: float) -> None:
+        """Have our own thread do what is due at a moment, if that is earlier than what was due before."""
+        if due < self._due:
+            self.wake()
 
     def stop(self, timeout: float | None = None) -> bool:
         """Have our own thread end, as far as we are concerned, and wait for that. Idempotent.
@@ -179,6 +186,10 @@ class Link:
 
     def keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for."""
+        self._due = due = self._keep_up()
+        return due
+
+    def _keep_up(self) -> float:
         try:
             if self.is_up or (time.monotonic() >= self._retry_at and self._connect(TIMEOUT)):
                 self.pump()

@@ -316,9 +316,8 @@ class SignalResponder(ResponderEndpoint):
             if not arrived:
                 self._core.handle_timeout(now)
             due = self._core.next_upkeep()
-        if due <= now:
-            # An exporter asks again for an answer that it has not got, and nobody else would send that soon.
-            self._link.wake()
+        # An exporter may ask again for an answer that it has not got, and nobody else would send that soon.
+        self._link.expect(due)
 
     def _patience(self) -> float | None:
         """Return the seconds until there is something to ask the server for; None: for ever."""
@@ -380,7 +379,8 @@ class SignalResponder(ResponderEndpoint):
         self._link.begin()
         self._link.pump(is_urgent=True)
         with self._lock:
-            refusals = self._core.refusals()
+            refusals, due = self._core.refusals(), self._core.next_upkeep()
+        self._link.expect(due)
         if refusals:
             raise self._refused("answer a signal", refusals[0])
 
