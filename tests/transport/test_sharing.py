@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -16,13 +16,6 @@ from state_signals.server import EmbeddedServer
 from state_signals.transport import switchboard
 from tests.parties import DEADLINE, Parties, eventually, in_thread
 from tests.transport.sides import Side, connections
-
-
-@pytest.fixture
-def admin(redis_url: str) -> Iterator[Any]:
-    with redis.Redis.from_url(redis_url) as client:
-        client.ping()
-        yield client
 
 
 @asynccontextmanager

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
 from state_signals.exceptions import Closed
 from state_signals.transport.base import Batch
@@ -17,13 +15,6 @@ from tests.parties import DEADLINE, eventually
 from tests.transport.sides import connections
 
 PING = Batch("", (("PING",),))
-
-
-@pytest.fixture
-def admin(redis_url: str) -> Iterator[Any]:
-    with redis.Redis.from_url(redis_url) as client:
-        client.ping()
-        yield client
 
 
 def shared(url: str) -> Any:

@@ -11,7 +11,6 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
-import redis
 
 from state_signals import SignalExporter, SignalResponder
 from state_signals.exceptions import Closed, ServerUnreachable
@@ -24,13 +23,6 @@ from tests.conftest import wait_until
 from tests.transport.sides import DEADLINE, connections
 
 PING = Batch("", (("PING",),))
-
-
-@pytest.fixture
-def admin(redis_url: str) -> Iterator[Any]:
-    with redis.Redis.from_url(redis_url) as client:
-        client.ping()
-        yield client
 
 
 @pytest.fixture
