@@ -75,9 +75,9 @@ def url(redis_url: str, proxy: Proxy) -> str:
     return f"rediss://localhost:{proxy.port}?ssl_ca_certs={CERTIFICATE}"
 
 
-@pytest.fixture
-async def side(shell: str, url: str) -> AsyncIterator[Side]:
-    made = Side(shell, url=url)
+@pytest.fixture(params=["own", "shared"])
+async def side(request: pytest.FixtureRequest, shell: str, url: str) -> AsyncIterator[Side]:
+    made = Side(shell, url=url, is_shared=request.param == "shared")
     yield made
     await made.close()
 
