@@ -195,6 +195,13 @@ def test_the_repr_names_everyone_who_was_awaited():
     assert "nobody awaited" in repr(PublishResult(ok=False))
 
 
+def test_the_text_of_a_result_does_not_grow_with_thousands_of_names():
+    reports = {f"pcp-{number:05}": Report(outcome=Outcome.MISSING) for number in range(10_000)}
+    text = repr(PublishResult(ok=False, reports=reports))
+    assert "'pcp-00019' and 9,980 more]" in text
+    assert len(text) < 1_000
+
+
 def test_a_result_does_not_change_with_what_it_was_made_of():
     reports, messages = {"a": Report(outcome=Outcome.SUCCEEDED)}, {"a": "done"}
     result = PublishResult(ok=True, reports=reports, messages=messages)

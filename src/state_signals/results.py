@@ -11,6 +11,9 @@ import msgspec
 
 __all__ = ["Outcome", "PublishResult", "Report", "ResultCodes"]
 
+_NAMES_SHOWN = 20
+"""Names of one outcome that a result's text tells: there may be thousands."""
+
 
 class ResultCodes(IntEnum):
     """What a round came to, as the one number that version 1 knew."""
@@ -97,7 +100,8 @@ class PublishResult(tuple[ResultCodes, dict[str, str]]):  # noqa: SLOT001 - a tu
         return (), {"messages": self.messages, **vars(self._facts)}
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{outcome}={sorted(self._named(outcome))}" for outcome in Outcome if self._named(outcome))
+        groups = {outcome: sorted(self._named(outcome)) for outcome in Outcome}
+        counts = ", ".join(f"{outcome}={_shown(names)}" for outcome, names in groups.items() if names)
         return f"PublishResult(code={self.code.name}, {counts or 'nobody awaited'}, elapsed={self.elapsed:.6f})"
 
     def _named(self, outcome: Outcome) -> dict[str, Report]:
@@ -162,3 +166,8 @@ class PublishResult(tuple[ResultCodes, dict[str, str]]):  # noqa: SLOT001 - a tu
     def elapsed(self) -> float:
         """Seconds from publication until the round ended."""
         return self._facts.elapsed
+
+
+def _shown(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:_NAMES_SHOWN]))
+    return f"[{shown}{f' and {len(names) - _NAMES_SHOWN:,} more' if len(names) > _NAMES_SHOWN else ''}]"
