@@ -118,13 +118,23 @@ def _others(found: list[dict[str, Any]]) -> Table:
                 f"{memory['server'] / 2**20:.1f}",
                 f"{memory['server_most'] / 2**20:.1f}",
                 f"{memory['responders'] / count / 1024:.1f}",
+                *_idle(each),
             )
         )
     columns = (
         *("responders", "start-up s", "answer storm s", "end s", "MiB: exporter", "asyncio", "KiB a name"),
-        *("MiB: server", "most", "KiB a responder"),
+        *("MiB: server", "most", "KiB a responder", "idle, CPU ms a second: exporter", "server", "responders"),
     )
     return Table("large-others", "Start-up, end and memory", columns, tuple(rows))
+
+
+def _idle(each: dict[str, Any]) -> tuple[str, str, str]:
+    idle = each["idle"]
+    if idle is None:
+        return "", "", ""
+    used = (max(idle["exporters"].values()), idle["server"], idle["responders"])
+    first, second, third = (f"{cpu * 1e3:,.1f}" for cpu in used)
+    return first, second, third
 
 
 if __name__ == "__main__":

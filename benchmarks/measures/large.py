@@ -39,6 +39,9 @@ _SPARE_FILES = 500
 _REST = 2.5
 """Seconds until nobody answers any more to a round that was hurried."""
 
+IDLE = 6.0
+"""Seconds for which nothing happens but proofs of life, of which everybody gives one every five seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
@@ -104,7 +107,7 @@ def _measured(scene: _Scene, rounds: int) -> dict[str, Any]:
         surveyor.ask("open")
     before = {name: unshared_memory(each.pid) for name, each in scene.surveyors.items()}
     started = _start(scene)
-    done = [_rounds(scene, name, rounds) for name in EXPORTERS]
+    done = [_rounds(scene, server, name, rounds) for name in EXPORTERS]
     memory = {
         "exporter": {name: unshared_memory(each.pid) - before[name] for name, each in scene.surveyors.items()},
         "exporter_most": {name: _most_memory(each.pid) for name, each in scene.surveyors.items()},
@@ -112,6 +115,8 @@ def _measured(scene: _Scene, rounds: int) -> dict[str, Any]:
         "server_most": int(server.info("memory")["used_memory_peak"]),
         "responders": sum(map(unshared_memory, pids)) - empty["responders"],
     }
+    # Nobody on the load's connections gives proofs of life.
+    idle = _idle(scene) if scene.crowd == "processes" else None
     hurried = [_hurried(scene, name) for name in EXPORTERS]
     ended = _end(scene)
     server.close()
@@ -123,6 +128,7 @@ def _measured(scene: _Scene, rounds: int) -> dict[str, Any]:
         "rounds": done,
         "hurried": hurried,
         "memory": memory,
+        "idle": idle,
         "ended": ended,
     }
 
@@ -153,9 +159,10 @@ def _start(scene: _Scene) -> dict[str, Any]:
     return {"took": took, "cpu": cpu, "storm": storm["took"], "storm_cpu": storm["cpu"]}
 
 
-def _rounds(scene: _Scene, name: str, rounds: int) -> dict[str, Any]:
+def _rounds(scene: _Scene, server: Any, name: str, rounds: int) -> dict[str, Any]:
     scene.surveyors[name].ask("survey", rounds=1, limit=60)
     pids = [each.pid for each in scene.responders]
+    moved = _moved(server)
     before = [cpu_seconds(scene.server.pid), sum(map(cpu_seconds, pids))]
     said = scene.surveyors[name].ask("survey", rounds=rounds, limit=30)
     used = [cpu_seconds(scene.server.pid), sum(map(cpu_seconds, pids))]
@@ -167,6 +174,22 @@ def _rounds(scene: _Scene, name: str, rounds: int) -> dict[str, Any]:
         "exporter_cpu": said["cpu"],
         "server_cpu": used[0] - before[0],
         "responders_cpu": used[1] - before[1],
+        "bytes": [after - earlier for after, earlier in zip(_moved(server), moved, strict=True)],
+    }
+
+
+def _idle(scene: _Scene) -> dict[str, Any]:
+    """Return the CPU that a second takes in which there are only proofs of life."""
+    pids = [each.pid for each in scene.responders]
+    before = [cpu_seconds(scene.server.pid), sum(map(cpu_seconds, pids))]
+    for surveyor in scene.surveyors.values():
+        surveyor.tell("idle", seconds=IDLE)
+    exporters = {name: surveyor.read()["cpu"] / IDLE for name, surveyor in scene.surveyors.items()}
+    used = [cpu_seconds(scene.server.pid), sum(map(cpu_seconds, pids))]
+    return {
+        "exporters": exporters,
+        "server": (used[0] - before[0]) / IDLE,
+        "responders": (used[1] - before[1]) / IDLE,
     }
 
 
@@ -178,13 +201,23 @@ def _hurried(scene: _Scene, name: str) -> dict[str, Any]:
 
 def _end(scene: _Scene) -> dict[str, Any]:
     began = time.perf_counter()
-    for each in (*scene.surveyors.values(), *scene.responders):
-        each.ask("close")
+    for surveyor in scene.surveyors.values():
+        surveyor.ask("close")
+    for each in scene.responders:
+        each.tell("close")
+    for each in scene.responders:
+        each.read()
     return {"took": time.perf_counter() - began}
 
 
 def _used(server: Any) -> int:
     return int(server.info("memory")["used_memory"])
+
+
+def _moved(server: Any) -> tuple[int, int]:
+    """Return the bytes that the server has received, and those that it has sent."""
+    found = server.info("stats")
+    return int(found["total_net_input_bytes"]), int(found["total_net_output_bytes"])
 
 
 def _most_memory(pid: int) -> int:
