@@ -218,7 +218,7 @@ class Inbox:
 
 
 class AsyncInbox(Inbox):
-    async def receive(self) -> Sequence[bytes]:  # type: ignore[override]
+    async def hand_over(self, _: Any) -> None:
         raise self.error
 
     async def close(self) -> None:  # type: ignore[override]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -222,6 +222,46 @@ async def test_a_cancelled_command_confuses_nobody(side: Side) -> None:
         with suppress(asyncio.CancelledError):
             assert await executing == b"OK"
         assert await side.execute("GET", "none") is None
+
+
+@pytest.mark.parametrize("shell", ["asyncio"])
+async def test_what_arrives_is_handed_over_until_it_is_woken(side: Side, other: Side) -> None:
+    for inbox, command in (
+        (await side.subscribe("a"), ("PUBLISH", "a")),
+        (await side.collect("s"), ("XADD", "s", "*", "r")),
+    ):
+        arrived: list[bytes] = []
+        handing = asyncio.create_task(inbox.hand_over(arrived.extend))
+        for number in range(100):
+            await other.execute(*command, number)
+            if number == 50:
+                # Nothing is lost in between, nor told twice.
+                handing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await handing
+                handing = asyncio.create_task(inbox.hand_over(arrived.extend))
+        await eventually(lambda: len(arrived) >= 100)  # noqa: B023
+        assert arrived == [b"%d" % number for number in range(100)]
+        inbox.wake()
+        await asyncio.wait_for(handing, DEADLINE)
+        await other.execute(*command, 100)
+        await asyncio.wait_for(inbox.hand_over(arrived.extend), DEADLINE)
+        assert len(arrived) == 100
+
+
+@pytest.mark.parametrize("shell", ["asyncio"])
+async def test_who_cannot_take_it_is_heard(side: Side, other: Side) -> None:
+    def refuse(arrived: Sequence[bytes]) -> None:
+        raise ValueError(arrived)
+
+    for inbox, command in (
+        (await side.subscribe("a"), ("PUBLISH", "a", "1")),
+        (await side.collect("s"), ("XADD", "s", "*", "r", "1")),
+    ):
+        handing = asyncio.create_task(inbox.hand_over(refuse))
+        await other.execute(*command)
+        with pytest.raises(ValueError, match="b'1'"):
+            await asyncio.wait_for(handing, DEADLINE)
 
 
 async def test_receive_returns_when_its_time_is_up(side: Side, other: Side) -> None:

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from state_signals.asyncio.news import News
-from state_signals.transport.futures import Lock, happened, settle
+from state_signals.transport.futures import Bell, Lock, happened, settle
 from tests.parties import DEADLINE
 
 
@@ -40,6 +40,58 @@ async def test_a_wait_may_be_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     settle(waited)
+
+
+async def test_a_bell_rings_in_time_or_not() -> None:
+    bell = Bell()
+    loop = asyncio.get_running_loop()
+    bell.ring()
+    assert not await bell.wait(0.01)
+    for seconds in (None, DEADLINE, math.inf, 3 * DEADLINE):
+        loop.call_soon(bell.ring)
+        assert await bell.wait(seconds)
+    # Sooner than the times before.
+    assert not await bell.wait(0.01)
+    assert not await bell.wait(-1.0)
+
+
+async def test_a_bell_that_was_waited_for_before_rings_no_earlier() -> None:
+    bell = Bell()
+    loop = asyncio.get_running_loop()
+    loop.call_soon(bell.ring)
+    assert await bell.wait(0.02)
+    began = loop.time()
+    assert not await bell.wait(0.1)
+    assert loop.time() - began > 0.09
+    # Its timer goes off while somebody waits for ever, and while nobody does.
+    loop.call_soon(bell.ring)
+    assert await bell.wait(0.02)
+    loop.call_later(0.05, bell.ring)
+    assert await bell.wait(None)
+    loop.call_soon(bell.ring)
+    assert await bell.wait(0.02)
+    await asyncio.sleep(0.05)
+
+
+async def test_a_bell_that_is_put_away_rings_for_the_last_time() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait(DEADLINE))
+    await asyncio.sleep(0)
+    bell.put_away()
+    assert await waiting
+    assert bell._timer is None
+    bell.put_away()
+
+
+async def test_a_wait_for_a_bell_may_be_cancelled() -> None:
+    bell = Bell()
+    waiting = asyncio.create_task(bell.wait(DEADLINE))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    asyncio.get_running_loop().call_soon(bell.ring)
+    assert await bell.wait(DEADLINE)
 
 
 async def test_a_lock_knows_whether_it_can_be_had_at_once() -> None:

@@ -125,3 +125,37 @@ async def test_who_writes_waits_for_room_and_hears_of_the_end() -> None:
         server.writer.transport.abort()
         with pytest.raises((redis.ConnectionError, OSError)):
             await asyncio.wait_for(writing, DEADLINE)
+
+
+async def test_what_arrives_is_handed_over_at_once() -> None:
+    async with connected() as (server, line):
+        found: list[object] = []
+        server.writer.write(b"+EARLY\r\n")
+        await eventually(lambda: line._protocol._unread)
+        line.hand_over(lambda: found.extend(line.replies()))
+        assert found == [b"EARLY"]
+        server.writer.write(b"+MORE\r\n")
+        await eventually(lambda: len(found) == 2)
+        assert not await line.take(0.01)
+        line.hand_over(None)
+        server.writer.write(b"+LAST\r\n")
+        assert await line.read(1) == [b"LAST"]
+        assert len(found) == 2
+
+
+async def test_what_is_raised_by_who_takes_it_ends_the_connection() -> None:
+    def refuse() -> None:
+        raise ValueError("not that")
+
+    async with connected() as (server, line):
+        line.hand_over(refuse)
+        taking = asyncio.create_task(line.take())
+        server.writer.write(b"+OK\r\n")
+        with pytest.raises(ValueError, match="not that"):
+            await asyncio.wait_for(taking, DEADLINE)
+        assert line.is_stale()
+        with pytest.raises(ValueError, match="not that"):
+            line.write(b"PING\r\n")
+        await asyncio.sleep(0.01)
+        with pytest.raises(ValueError, match="not that"):
+            await line.take()

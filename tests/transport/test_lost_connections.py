@@ -17,7 +17,7 @@ import redis
 from state_signals.exceptions import ServerRefused, ServerUnreachable, TransportError
 from state_signals.server import EmbeddedServer
 from state_signals.transport import base
-from tests.parties import in_thread
+from tests.parties import eventually, in_thread
 from tests.transport.sides import DEADLINE, Side
 from tests.transport.strangers import stranger
 
@@ -222,6 +222,60 @@ async def test_a_reader_that_comes_late_finds_what_has_arrived(side: Side, admin
     threading.Event().wait(0.6)
     assert await side.receive(inbox) == [b"1"]
     assert await side.receive(inbox, 0.05) == []
+
+
+# What is handed over
+
+
+@pytest.mark.parametrize("shell", ["asyncio"])
+async def test_who_has_it_handed_over_hears_of_the_end(side: Side, admin: redis.Redis) -> None:
+    for inbox, kind in ((await side.subscribe("a"), "pubsub"), (await side.collect("s"), "normal")):
+        handing = asyncio.create_task(inbox.hand_over(lambda _: None))
+        assert not (await asyncio.wait([handing], timeout=0.05))[0]
+        admin.execute_command("CLIENT", "KILL", "TYPE", kind)
+        with pytest.raises(ServerUnreachable, match=r"cannot receive at redis://.*: the server closed the connection"):
+            await asyncio.wait_for(handing, DEADLINE)
+        with pytest.raises(ServerUnreachable):
+            await inbox.hand_over(lambda _: None)
+
+
+@pytest.mark.parametrize("shell", ["asyncio"])
+async def test_who_has_it_handed_over_notices_a_silence(
+    side: Side, server: EmbeddedServer, admin: redis.Redis, impatient: None
+) -> None:
+    for inbox, command in (
+        (await side.subscribe("a"), ("PUBLISH", "a", "1")),
+        (await side.collect("s"), ("XADD", "s", "*", "r", "1")),
+    ):
+        arrived: list[bytes] = []
+        handing = asyncio.create_task(inbox.hand_over(arrived.extend))
+        # A server that only has nothing to say is not lost, and one that is busy is not silent.
+        for number in range(1, 5):
+            assert not (await asyncio.wait([handing], timeout=0.3))[0]
+            admin.execute_command(*command)
+            await eventually(lambda: len(arrived) == number)  # noqa: B023
+        server.pause()
+        took = await time_of(ServerUnreachable, lambda: handing, r"no sign of life within 0\.3 seconds")  # noqa: B023
+        assert took < 3
+        server.resume()
+
+
+@pytest.mark.parametrize("shell", ["asyncio"])
+async def test_what_arrives_while_the_loop_is_busy_is_handed_over(
+    side: Side, admin: redis.Redis, impatient: None
+) -> None:
+    for inbox, command in (
+        (await side.subscribe("a"), ("PUBLISH", "a", "1")),
+        (await side.collect("s"), ("XADD", "s", "*", "r", "1")),
+    ):
+        arrived: list[bytes] = []
+        handing = asyncio.create_task(inbox.hand_over(arrived.extend))
+        await asyncio.sleep(0.01)
+        admin.execute_command(*command)
+        # Longer than a silence may last: nobody has listened.
+        threading.Event().wait(0.9)
+        await eventually(lambda: arrived == [b"1"])  # noqa: B023
+        assert not (await asyncio.wait([handing], timeout=0.3))[0]
 
 
 # What is said

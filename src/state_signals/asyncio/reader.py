@@ -112,12 +112,13 @@ class Reader(Generic[_AnyInbox]):
 
     async def _read(self, inbox: _AnyInbox, backoff: Backoff) -> bool:
         began = time.monotonic()
+
+        def take(arrived: Sequence[bytes]) -> None:
+            backoff.reset()
+            self._deliver(inbox, arrived)
+
         try:
-            while True:
-                arrived = await inbox.receive()
-                if arrived:
-                    backoff.reset()
-                    self._deliver(inbox, arrived)
+            await inbox.hand_over(take)
         except ServerRefused as error:
             self._refused(error)
             return False
@@ -125,5 +126,7 @@ class Reader(Generic[_AnyInbox]):
             self._outage.lost(self.name, error)
             backoff.lasted(time.monotonic() - began)
             return True
+        else:
+            return False
         finally:
             await inbox.close()

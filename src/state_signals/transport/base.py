@@ -165,11 +165,17 @@ class AsyncInbox(Protocol):
         `wake()`, and from then on after that.
         """
 
+    async def hand_over(self, take: Callable[[Sequence[bytes]], object]) -> None:
+        """Call `take` with what arrives, oldest first, as soon as it does, until `wake()` or `close()`.
+
+        Raises as `Inbox.receive`, and what `take` does, which is called in the loop and not in a task.
+        """
+
     def wake(self) -> None:
-        """End the `receive()` under way, for good: what follows is `close()`."""
+        """End the `receive()` or `hand_over()` under way, for good: what follows is `close()`."""
 
     async def close(self) -> None:
-        """Give back the connection, and end the `receive()` of another task."""
+        """Give back the connection, and end the `receive()` or `hand_over()` of another task."""
 
 
 class AsyncCollection(AsyncInbox, Protocol):

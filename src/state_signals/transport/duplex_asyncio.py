@@ -1,8 +1,10 @@
-"""A connection that many write to and one task reads: what is written in one turn of the loop goes out in one piece."""
+"""A connection that many write to and one reads: what is written in one turn of the loop goes out in one piece."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -49,7 +51,9 @@ class Duplex:
         self._connecting = asyncio.Lock()
         self._line: Line | None = None
         self._unsent: list[bytes] = []
-        self._has_unsent = asyncio.Event()
+        # When the silence has lasted so long that something has to be done.
+        self._due = 0.0
+        self._was_tried = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -75,8 +79,9 @@ class Duplex:
     def post(self, data: bytes) -> None:
         """Send something, if there is a connection."""
         if self._line is not None:
+            if not self._unsent:
+                asyncio.get_running_loop().call_soon(self._send, self._line)
             self._unsent.append(data)
-            self._has_unsent.set()
 
     def cut(self, error: Exception) -> None:
         """End the connection, if there is one."""
@@ -94,35 +99,40 @@ class Duplex:
 
     async def _work(self, line: Line) -> None:
         try:
-            async with asyncio.TaskGroup() as both:
-                both.create_task(self._write(line))
-                both.create_task(self._read(line))
-        except* (redis.RedisError, OSError) as errors:
+            self._heard()
+            line.hand_over(lambda: self._take(line))
+            while True:
+                due = self._due
+                # Whoever comes late has not listened.
+                await line.take(max(due - time.monotonic(), GLANCE) if self._is_tried else None)
+                if self._due == due:
+                    self._check(line)
+        except (redis.RedisError, OSError) as error:
             if self._line is line:
-                self.cut(errors.exceptions[0])
+                self.cut(error)
         finally:
             await line.close()
 
-    async def _write(self, line: Line) -> None:
-        while True:
-            await self._has_unsent.wait()
-            if self._line is not line:
-                # It is for the next connection.
-                return
-            self._has_unsent.clear()
-            data = b"".join(self._unsent)
-            self._unsent.clear()
-            await line.send(data)
+    def _send(self, line: Line) -> None:
+        if self._line is not line:
+            # What was to be sent is gone with it.
+            return
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        with contextlib.suppress(redis.RedisError, OSError):
+            # Whoever reads finds out, too.
+            line.write(data)
 
-    async def _read(self, line: Line) -> None:
-        was_tried = False
-        while True:
-            patience = (base.TIMEOUT if was_tried else base.IDLE) if self._is_tried else None
-            if await line.take(patience) or await line.take(GLANCE):
-                was_tried = False
-                self._received(line.replies())
-            elif was_tried:
-                raise replies.silent()
-            else:
-                was_tried = True
-                await line.send(replies.PING)
+    def _take(self, line: Line) -> None:
+        self._heard()
+        self._received(line.replies())
+
+    def _heard(self) -> None:
+        self._due, self._was_tried = time.monotonic() + base.IDLE, False
+
+    def _check(self, line: Line) -> None:
+        """Make sure that the server is there, which has been silent for too long."""
+        if self._was_tried:
+            raise replies.silent()
+        self._due, self._was_tried = time.monotonic() + base.TIMEOUT, True
+        line.write(replies.PING)

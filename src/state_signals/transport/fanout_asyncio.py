@@ -45,6 +45,11 @@ class Post:
             is_late = not await self._has_news(timeout)
         return []
 
+    async def hand_over(self, take: Callable[[Sequence[bytes]], object]) -> None:
+        """Call `take` with what arrives. See `AsyncInbox`."""
+        while arrived := await self.receive():
+            take(arrived)
+
     async def subscribed(self) -> None:
         """Wait until the server has confirmed what was asked for; raise why it has not."""
         while not self.mail.is_subscribed:

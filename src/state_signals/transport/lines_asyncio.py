@@ -13,7 +13,7 @@ import redis.asyncio
 
 from state_signals.exceptions import Closed
 from state_signals.transport import replies, sentinels
-from state_signals.transport.futures import happened, settle
+from state_signals.transport.futures import Bell, happened, settle
 from state_signals.transport.lines import Deadline
 from state_signals.transport.settings import Address, make_connection
 
@@ -86,7 +86,8 @@ class _Protocol(asyncio.BufferedProtocol):
         self._reader = reader
         self._unread = 0
         self._is_held_back = False
-        self._arrival: asyncio.Future[bool] | None = None
+        self._take: Callable[[], object] | None = None
+        self._bell = Bell()
         self._room: asyncio.Future[bool] | None = None
 
     # What the transport calls
@@ -99,11 +100,11 @@ class _Protocol(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         self.is_ended = True
-        settle(self._arrival)
+        self._bell.ring()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.is_ended, self.error = True, exc
-        settle(self._arrival)
+        self.is_ended, self.error = True, self.error or exc
+        self._bell.put_away()
         settle(self._room)
 
     def pause_writing(self) -> None:
@@ -122,37 +123,57 @@ class _Protocol(asyncio.BufferedProtocol):
         if self._unread > _MOST_UNREAD and not self._is_held_back:
             self._is_held_back = True
             self._transport.pause_reading()
-        settle(self._arrival)
+        if self._take is None:
+            self._bell.ring()
+        else:
+            self._pass_on(self._take)
+
+    def hand_over(self, take: Callable[[], object] | None) -> None:
+        """Call this when something has arrived, and at once if something has."""
+        self._take = take
+        if take is not None and self._unread:
+            self._pass_on(take)
 
     async def arrival(self, seconds: float | None) -> bool:
         """Wait until something has arrived since the last time. May be cancelled without loss.
 
         Return whether it has within `seconds`; None: wait for ever.
         """
-        if not self._unread and not self.is_ended:
-            self._arrival = asyncio.get_running_loop().create_future()
-            try:
-                if not await happened(self._arrival, seconds):
-                    return False
-            finally:
-                self._arrival = None
+        if not self._unread and not self.is_ended and not await self._bell.wait(seconds):
+            return False
         if not self._unread:
-            raise self.error or redis.ConnectionError("the server closed the connection")
-        self._unread = 0
-        if self._is_held_back:
-            self._is_held_back = False
-            self._transport.resume_reading()
+            raise self.lost()
+        self._taken()
         return True
 
     async def room(self, until: Deadline | None) -> None:
         """Wait until what was written is on its way, but for a little."""
         if self.is_ended:
-            raise self.error or redis.ConnectionError("the server closed the connection")
+            raise self.lost()
         if self._room is not None:
             if not await happened(asyncio.shield(self._room), None if until is None else until.remaining()):
                 raise redis.TimeoutError("the server takes nothing more")
             if self.is_ended:
-                raise self.error or redis.ConnectionError("the server closed the connection")
+                raise self.lost()
+
+    def lost(self) -> Exception:
+        """Return why the connection has ended."""
+        return self.error or redis.ConnectionError("the server closed the connection")
+
+    def _pass_on(self, take: Callable[[], object]) -> None:
+        self._taken()
+        try:
+            take()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the end is told
+            self.is_ended, self.error = True, error
+            self._transport.abort()
+            self._bell.ring()
+
+    def _taken(self) -> None:
+        self._unread = 0
+        if self._is_held_back:
+            self._is_held_back = False
+            self._transport.resume_reading()
 
 
 class Line:
@@ -194,6 +215,12 @@ class Line:
         self._transport.write(data)
         await self._protocol.room(until)
 
+    def write(self, data: bytes) -> None:
+        """Send something small, without waiting until it is on its way."""
+        if self._protocol.is_ended:
+            raise self._protocol.lost()
+        self._transport.write(data)
+
     async def read(self, count: int, until: Deadline | None = None) -> list[Any]:
         """Return the next replies."""
         found: list[Any] = []
@@ -213,6 +240,14 @@ class Line:
         Return whether it has come within `seconds`; None: wait for ever.
         """
         return await self._protocol.arrival(seconds)
+
+    def hand_over(self, take: Callable[[], object] | None) -> None:
+        """Have this called, by the loop itself, as soon as something was taken; None: no longer.
+
+        A task that is woken for it takes longer. `take()` only waits for the end from now on, or until the time is up.
+        What is raised ends the connection, and `take()` raises it.
+        """
+        self._protocol.hand_over(take)
 
     def replies(self) -> list[Any]:
         """Return the replies that were taken."""

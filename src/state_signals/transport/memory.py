@@ -279,6 +279,10 @@ class _AsyncInbox(_BaseInbox):
                 return await self._receive()
         return []
 
+    async def hand_over(self, take: Callable[[Sequence[bytes]], object]) -> None:
+        while arrived := await self._receive():
+            take(arrived)
+
     async def _receive(self) -> Sequence[bytes]:
         # Other tasks have their turn, too, if there is always something.
         await asyncio.sleep(0)

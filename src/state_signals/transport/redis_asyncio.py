@@ -141,7 +141,7 @@ class _Inbox:
         is_late = False
         try:
             while not self._is_ending:
-                arrived = await self._arrived()
+                arrived = self._arrived()
                 if arrived or is_late:
                     return arrived
                 await self._wait(until)
@@ -152,6 +152,22 @@ class _Inbox:
                 self._lost(error)
                 raise explanation(error, "receive", self._address) from error
         return []
+
+    async def hand_over(self, take: Callable[[Sequence[bytes]], object]) -> None:
+        try:
+            self._line.hand_over(lambda: self._pass_on(take))
+            self._pass_on(take)
+            while not self._is_ending:
+                due = self._due
+                await self._line.take(max(due - time.monotonic(), _GLANCE))
+                if self._due == due:
+                    self._check()
+        except (redis.RedisError, OSError) as error:
+            if not self._is_ending:
+                self._lost(error)
+                raise explanation(error, "receive", self._address) from error
+        finally:
+            self._line.hand_over(None)
 
     def wake(self) -> None:
         self._is_ending = True
@@ -169,9 +185,14 @@ class _Inbox:
         if await self._line.take(min(silence, until - now)):
             self._heard()
         elif silence <= until - now:
-            await self._check()
+            self._check()
 
-    async def _arrived(self) -> list[bytes]:
+    def _pass_on(self, take: Callable[[Sequence[bytes]], object]) -> None:
+        self._heard()
+        while not self._is_ending and (arrived := self._arrived()):
+            take(arrived)
+
+    def _arrived(self) -> list[bytes]:
         """Return the messages that were taken, and ask for more if the server does not send them by itself."""
         raise NotImplementedError
 
@@ -179,7 +200,7 @@ class _Inbox:
         """Take note of a sign of life."""
         self._due = time.monotonic() + base.IDLE
 
-    async def _check(self) -> None:
+    def _check(self) -> None:
         """Make sure that the server is there, which has been silent for too long."""
         raise NotImplementedError
 
@@ -203,7 +224,7 @@ class Subscription(_Inbox):
             elif (data := replies.published(reply)) is not None:
                 self._early.append(data)
 
-    async def _arrived(self) -> list[bytes]:
+    def _arrived(self) -> list[bytes]:
         early, self._early = self._early, []
         return early + [data for reply in self._line.replies() if (data := replies.published(reply)) is not None]
 
@@ -211,12 +232,12 @@ class Subscription(_Inbox):
         super()._heard()
         self._is_asked = False
 
-    async def _check(self) -> None:
+    def _check(self) -> None:
         if self._is_asked:
             raise replies.silent()
         self._is_asked = True
         self._due = time.monotonic() + base.TIMEOUT
-        await self._line.send(replies.PING)
+        self._line.write(replies.PING)
 
 
 class Collection(_Inbox):
@@ -231,7 +252,7 @@ class Collection(_Inbox):
         self.last = after
         self._is_asked = False
 
-    async def _arrived(self) -> list[bytes]:
+    def _arrived(self) -> list[bytes]:
         for reply in self._line.replies():
             self._is_asked = False
             replies.check_passing(reply)
@@ -245,11 +266,10 @@ class Collection(_Inbox):
             self._is_asked = True
             # An answer comes after IDLE at the latest.
             self._due = time.monotonic() + base.IDLE + base.TIMEOUT
-            # Written at once, even if this is cancelled while it waits to be sent.
-            await self._line.send(replies.wait_for_entries(self._key, self.last))
+            self._line.write(replies.wait_for_entries(self._key, self.last))
         return []
 
-    async def _check(self) -> None:
+    def _check(self) -> None:
         raise replies.silent()
 
 
