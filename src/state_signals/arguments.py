@@ -160,7 +160,7 @@ def seconds(what: str, value: object) -> float | None:
         return None
     if isinstance(value, timedelta):
         number = value.total_seconds()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:

@@ -42,6 +42,9 @@ from state_signals.waiters import End
 
 __all__ = ["ExporterEndpoint"]
 
+_ENDINGS = (PublisherIdInUse, Closed, RunAborted)
+"""As a tuple: `A | B` makes a new type each time, and this is looked at for each result."""
+
 
 class ExporterEndpoint(Endpoint):
     """The identity and the attributes of an exporter."""
@@ -108,7 +111,7 @@ class ExporterEndpoint(Endpoint):
 
     def _raise_for(self, news: object, why: TransportError | None) -> None:
         """Raise what ends a wait without the result that is waited for."""
-        if isinstance(news, PublisherIdInUse | Closed | RunAborted):
+        if isinstance(news, _ENDINGS):
             raise news.with_traceback(None)
         if isinstance(news, SignalUnsent):
             raise self._unreachable("the signal was not published within its timeout", why)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Self
 
@@ -51,15 +50,14 @@ class Report(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     took: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Facts:
+class _Facts(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a `PublishResult` knows beyond the version 1 tuple."""
 
     ok: bool
-    reports: Mapping[str, Report] = field(default_factory=dict)
-    pending: frozenset[str] = frozenset()
-    signal_id: str | None = None
-    elapsed: float = 0.0
+    reports: Mapping[str, Report]
+    pending: frozenset[str]
+    signal_id: str | None
+    elapsed: float
 
 
 class PublishResult(tuple[ResultCodes, dict[str, str]]):  # noqa: SLOT001 - a tuple has no other room for more facts
@@ -97,7 +95,7 @@ class PublishResult(tuple[ResultCodes, dict[str, str]]):  # noqa: SLOT001 - a tu
 
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]:
         """Let copies and pickles keep what is beyond the tuple."""
-        return (), {"messages": self.messages, **vars(self._facts)}
+        return (), {"messages": self.messages, **msgspec.structs.asdict(self._facts)}
 
     def __repr__(self) -> str:
         groups = {outcome: sorted(self._named(outcome)) for outcome in Outcome}

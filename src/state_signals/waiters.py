@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -34,6 +34,10 @@ READ = "read"
 CLAIM = "claim"
 """Key of whoever waits for the `publisher_id`."""
 
+_KEYS: Mapping[type, str] = {SubscriptionCompleted: SUBSCRIPTION, ClaimHeld: CLAIM, CaughtUp: READ}
+
+_OF_A_SIGNAL = (RoundCompleted, OutcomeKnown, SignalSent, SignalUnsent, SignalRefused)
+
 
 class _Queue(Protocol):
     def put_nowait(self, item: Event | End, /) -> None: ...
@@ -42,7 +46,7 @@ class _Queue(Protocol):
 _AnyQueue = TypeVar("_AnyQueue", bound=_Queue)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waiter(Generic[_AnyQueue]):
     """Where a caller is told what it waits for, and nothing else: it would be woken for that."""
 
@@ -84,16 +88,8 @@ class Waiters(Generic[_AnyQueue]):
 
     def tell(self, event: Event) -> None:
         """Pass an event on to whoever waits for it."""
-        if isinstance(event, SubscriptionCompleted):
-            waiter = self._waiters.get(SUBSCRIPTION)
-        elif isinstance(event, ClaimHeld):
-            waiter = self._waiters.get(CLAIM)
-        elif isinstance(event, CaughtUp):
-            waiter = self._waiters.get(READ)
-        elif isinstance(event, RoundCompleted | OutcomeKnown | SignalSent | SignalUnsent | SignalRefused):
-            waiter = self._waiters.get(event.signal_id)
-        else:
-            return
+        key = event.signal_id if isinstance(event, _OF_A_SIGNAL) else _KEYS.get(type(event))
+        waiter = None if key is None else self._waiters.get(key)
         if waiter is not None and waiter.wants(event):
             waiter.news.put_nowait(event)
 

@@ -172,6 +172,8 @@ class Outgoing:
 
     def overdue(self, now: float) -> list[Publication]:
         """Give up whose time is over, and return them."""
+        if not self._queue:
+            return []
         due = [
             each for each in self._queue if not each.is_withdrawn and each.deadline is not None and now >= each.deadline
         ]
@@ -181,6 +183,8 @@ class Outgoing:
 
     def next_deadline(self) -> float:
         """Return when the next one is overdue; infinite: never."""
+        if not self._queue:
+            return math.inf
         moments = (each.deadline for each in self._queue if not each.is_withdrawn and each.deadline is not None)
         return min(moments, default=math.inf)
 

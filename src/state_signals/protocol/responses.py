@@ -131,7 +131,7 @@ class Responses:
             self._late(response)
         elif not this.answered(responder_id, response.ras, response.message, response.took, now):
             self._surplus(response, this.reports.get(responder_id))
-        elif this.tells_outcomes or this.is_over:
+        elif this.is_eager or not this.pending:
             self._tell(this, [responder_id], now)
 
     def progress(self, response: WireResponse, now: float) -> None:
@@ -180,8 +180,12 @@ class Responses:
 
     def next_deadline(self) -> float:
         """Return when `expire` has something to do; infinite: never."""
-        moments = (this.next_deadline() for this in self._rounds.values())
-        return min((moment for moment in moments if moment is not None), default=math.inf)
+        earliest = math.inf
+        for this in self._rounds.values():
+            deadline = this.next_deadline()
+            if deadline is not None and deadline < earliest:
+                earliest = deadline
+        return earliest
 
     def pending(self) -> set[str]:
         """Return who is waited for, in any round."""

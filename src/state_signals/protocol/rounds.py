@@ -49,6 +49,7 @@ class Round:
         reports: the others.
         messages: by responder_id, also from responders that are not members.
         tells_outcomes: see `RoundOptions`.
+        is_eager: whether each outcome matters, and not only the last one.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Round:
         self.reports: dict[str, Report] = {}
         self.messages: dict[str, str] = {}
         self.tells_outcomes = options.tells_outcomes
+        self.is_eager = options.tells_outcomes or options.fail_fast
         self._options = options
         self._outsiders_left = max_outsiders
         self._min_success = _count(options.min_success, len(self.pending))
@@ -88,9 +90,15 @@ class Round:
             return False
         if message is not None:
             self.messages[responder_id] = message
-        outcome = _SUCCESS if ras == 1 else _FAILURE
-        self._end(
-            responder_id, Report(outcome=outcome, ras=ras, message=message, elapsed=now - self.started, took=took)
+        self.pending.remove(responder_id)
+        outcome = _FAILURE
+        if ras == 1:
+            outcome = _SUCCESS
+            self._succeeded += 1
+        else:
+            self._unsuccessful += 1
+        self.reports[responder_id] = Report(
+            outcome=outcome, ras=ras, message=message, elapsed=now - self.started, took=took
         )
         return True
 
@@ -131,8 +139,9 @@ class Round:
 
     def next_deadline(self) -> float | None:
         """Return when `expire` has something to do; None: never."""
-        moments = [moment for moment in (self.deadline, self._stall_check) if moment is not None]
-        return min(moments, default=None)
+        if self._stall_check is None:
+            return self.deadline
+        return self._stall_check if self.deadline is None else min(self.deadline, self._stall_check)
 
     @property
     def is_over(self) -> bool:
@@ -182,9 +191,7 @@ class Round:
     def _end(self, responder_id: str, report: Report) -> None:
         self.pending.remove(responder_id)
         self.reports[responder_id] = report
-        if report.outcome is _SUCCESS:
-            self._succeeded += 1
-        elif report.outcome is not Outcome.LEFT:
+        if report.outcome is not Outcome.LEFT:
             self._unsuccessful += 1
 
 

@@ -227,21 +227,21 @@ class Standing:
         except MalformedMessage as error:
             self._refuse(error.reason, str(error))
             return
-        if response.publisher_id != self.publisher_id:
+        if response.publisher_id != self._speech.publisher_id:
             # On the version 1 channel every exporter hears every answer of every run.
             self.counters["for-another-exporter"] += 1
+        elif response.state is None and response.event != INITIALIZATION:
+            self._responses.answered(response, self.legal_events or (), now)
+        elif response.state is None:
+            self._subscribe(response.responder_id, response.signal_id, response.ttl, now)
         elif response.state == "left":
             if response.responder_id in self.subs and self._responses.left(response, now):
                 self._server.registration.gone(response.responder_id)
                 self._roster.left(response.responder_id)
         elif response.state == "abort":
             self._abort_requested(response)
-        elif response.state is not None:
-            self._responses.progress(response, now)
-        elif response.event == INITIALIZATION:
-            self._subscribe(response.responder_id, response.signal_id, response.ttl, now)
         else:
-            self._responses.answered(response, self.legal_events or (), now)
+            self._responses.progress(response, now)
 
     def _abort_requested(self, response: WireResponse) -> None:
         # It names the initialization: what was meant for another run of the same name does not end this one.

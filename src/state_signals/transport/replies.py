@@ -142,14 +142,16 @@ def entries(reply: Any) -> list[Any]:
 
 def responses(found: list[Any]) -> list[bytes]:
     """Return the responses in a stream's entries; what has none is passed over."""
-    arrived = []
-    for _, fields in found:
-        if fields and len(fields) == 2 and fields[0] == RESPONSE:
-            arrived.append(fields[1])
-        else:
-            # Somebody else may have written others.
-            arrived += [fields[place + 1] for place in range(0, len(fields or ()), 2) if fields[place] == RESPONSE]
-    return arrived
+    arrived = [fields[1] for _, fields in found if fields and len(fields) == 2 and fields[0] == RESPONSE]
+    if len(arrived) == len(found):
+        return arrived
+    # Somebody else may have written others.
+    return [
+        fields[place + 1]
+        for _, fields in found
+        for place in range(0, len(fields or ()), 2)
+        if fields[place] == RESPONSE
+    ]
 
 
 def published(reply: Any) -> bytes | None:
