@@ -241,16 +241,17 @@ def decode_response(data: bytes | str, *, limits: Limits = DEFAULT_LIMITS) -> Wi
     """
     if len(data) > limits.max_payload:
         raise MalformedMessage("too-large", f"{len(data)} bytes; the limit is {limits.max_payload}")
+    # Nothing in it is longer than it, and what msgspec reads is valid Unicode.
+    are_names_good = len(data) <= limits.max_name
     try:
         wire = _response_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         # The slow path says what is wrong, and takes what 1.0.1 sends but msgspec refuses.
+        are_names_good = False
         wire = _convert(_with_numbers(_parse(data, limits), "ras"), WireResponse)
         if not all(math.isfinite(seconds or 0.0) for seconds in (wire.sent, wire.took, wire.ttl)):
             raise MalformedMessage("wrong-type", "sent, took and ttl must be finite") from None
-    names = wire.responder_id + wire.publisher_id + wire.event
-    if len(names) > limits.max_name or not names.isascii():
-        # One by one.
+    if not are_names_good:
         for name in ("responder_id", "publisher_id", "event"):
             _check_received_name(name, getattr(wire, name), limits)
     return wire
