@@ -81,11 +81,10 @@ class PublishResult(tuple[ResultCodes, dict[str, str]]):  # noqa: SLOT001 - a tu
     ) -> Self:
         """Derive the code from `ok` and the reports; see the attributes for the meaning of the rest."""
         reports = dict(reports or {})
+        outcomes = set() if ok else {report.outcome for report in reports.values()}
         if ok:
             code = ResultCodes.ALL_SUBS_SUCCESS
-        elif any(report.outcome is Outcome.FAILED for report in reports.values()) and not any(
-            report.outcome in (Outcome.MISSING, Outcome.LOST) for report in reports.values()
-        ):
+        elif Outcome.FAILED in outcomes and outcomes.isdisjoint((Outcome.MISSING, Outcome.LOST)):
             code = ResultCodes.SUB_FAILED
         else:
             code = ResultCodes.MISSING_RESPONSE

@@ -25,7 +25,7 @@ def answered(this: Round, *members: str, ras: int = 1) -> None:
 
 
 def expire(this: Round, now: float, *lost: str) -> list[str]:
-    return this.expire(now, lambda name, since: name in lost and since == this.started)
+    return this.expire(now, lambda names, since: [name for name in names if name in lost and since == this.started])
 
 
 # Success

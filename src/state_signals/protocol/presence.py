@@ -41,7 +41,7 @@ class Presence:
     def __init__(self, ttl: float | None) -> None:
         self.ttl = ttl
         self._vitals: dict[str, _Vital] = {}
-        self._grace_from = -math.inf
+        self._grace_from = self._looked_at = -math.inf
 
     def follow(self, responder_id: str, ttl: float | None, now: float) -> None:
         """Expect proofs of life of a responder that promises them every `ttl` seconds; None: it promises none."""
@@ -83,6 +83,7 @@ class Presence:
 
     def checked(self, reply: PresenceChecked, asked_at: float, now: float) -> None:
         """Take what the server knew at some time since `asked_at`."""
+        self._looked_at = asked_at
         for name, score in reply.seen.items():
             vital = self._vitals.get(name)
             if vital is None:
@@ -99,6 +100,11 @@ class Presence:
                 age = min(age, now - last_look)
             vital.score = score
             vital.seen_at = max(vital.seen_at, now - age)
+
+    def lost(self, names: Iterable[str], since: float) -> list[str]:
+        """Return those of the names that are lost; see `is_lost`."""
+        # Most rounds are over before anybody has looked.
+        return [name for name in names if self.is_lost(name, since)] if self._looked_at >= since else []
 
     def is_lost(self, responder_id: str, since: float = -math.inf) -> bool:
         """Whether a responder that promised proofs of life had given none for too long at our last look.

@@ -87,7 +87,7 @@ class Responses:
         for this in list(self._rounds.values()):
             deadline = this.next_deadline()
             if deadline is not None and now >= deadline:
-                self._tell(this, this.expire(now, self._presence.is_lost), now)
+                self._tell(this, this.expire(now, self._presence.lost), now)
 
     def lose(self, is_lost: Callable[[str], bool], now: float) -> None:
         """End those that are lost."""

@@ -125,10 +125,10 @@ class Round:
             self._end(responder_id, Report(outcome=MEMBER[MemberEvent.PRESENCE_EXPIRED]))
         return names
 
-    def expire(self, now: float, is_lost: Callable[[str, float], bool]) -> list[str]:
+    def expire(self, now: float, lost_since: Callable[[list[str], float], list[str]]) -> list[str]:
         """Make those missing whose time is up, or lost if they were so since it began, and return their names."""
         due, what = self._due(now)
-        lost = [responder_id for responder_id in due if is_lost(responder_id, self.started)]
+        lost = lost_since(due, self.started)
         # All at once: they may be ten thousand, and whoever waits for them is late already.
         ended = dict.fromkeys(due, Report(outcome=MEMBER[what]))
         ended |= dict.fromkeys(lost, Report(outcome=MEMBER[MemberEvent.PRESENCE_EXPIRED]))

@@ -33,7 +33,7 @@ _MOST_MESSAGES = 10_000
 _MOST_BYTES = 8 * 1024 * 1024
 """Bytes that wait for one subscriber, before it counts as too slow; a single message may have more."""
 
-_ENTRIES_AT_ONCE = 1_000
+_ENTRIES_AT_ONCE = 500
 
 _LONGEST_WAIT = 86_400.0
 """Seconds that are waited in one go: the platform's clock takes no more than some centuries."""

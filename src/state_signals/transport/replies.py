@@ -44,7 +44,7 @@ NOTHING: Final = object()
 RESPONSE: Final = b"r"
 """The field of a stream's entry that is read."""
 
-_ENTRIES_AT_ONCE = 1_000
+_ENTRIES_AT_ONCE = 500
 """Whoever reads them is busy with these for some milliseconds, and for deadlines no longer than that."""
 
 _KIND = re.compile(r"[A-Z][A-Z0-9_]*")
