@@ -16,7 +16,7 @@ PEER = STATE_SIGNALS_PEER=$(abspath $(PEER_VENV))/bin/python
 SEEDS ?= 2000
 FIRST ?= 0
 
-.PHONY: help demo test faults simulate docs coverage lint format bench bench-short pictures clean
+.PHONY: help demo test faults simulate docs coverage lint format bench bench-short large pictures clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -66,6 +66,10 @@ bench: $(VENV)/.bench $(PEER_VENV)/.peer ## measure everything beside other ways
 
 bench-short: $(VENV)/.dev ## measure rounds beside the same by hand, and fail if they have become too slow
 	$(BIN)/python -m benchmarks --short --check --output build/bench-short.json
+
+large: $(VENV)/.dev ## measure one exporter with up to 10,000 responders, and write docs/scale.md (3 minutes)
+	$(BIN)/python -m benchmarks.large --output build/large.json
+	$(BIN)/python -m benchmarks.scale build/large.json --write
 
 pictures: $(VENV)/.dev ## make the pictures of the documentation, from real runs
 	$(BIN)/python -m docs.pictures.timeline

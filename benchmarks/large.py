@@ -91,7 +91,7 @@ def _rounds(found: list[dict[str, Any]]) -> Table:
                     f"{done['server_cpu'] / answers * 1e6:.2f}",
                     f"{done['responders_cpu'] / answers * 1e6:.1f}",
                     f"{each['responders'] - done['fewest']:,}",
-                    f"{hurried['over'] * 1e3:.1f}",
+                    f"{hurried['over'] * 1e3:.1f}" if hurried["over"] >= 0 else "before",
                     f"{hurried['answers']:,}",
                 )
             )
