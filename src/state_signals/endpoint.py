@@ -31,7 +31,7 @@ from state_signals.protocol.events import (
     RoundCompleted,
     SignalsMissed,
 )
-from state_signals.results import PublishResult
+from state_signals.results import Outcome, PublishResult
 from state_signals.transport.base import AsyncTransport, Transport
 from state_signals.transport.commands import Commands
 
@@ -172,11 +172,14 @@ class Endpoint:
             self.logger.warning("%s%s", text, more)
 
     def _log_result(self, result: PublishResult) -> None:
-        groups = {"failed": result.failed, "missing": result.missing, "lost": result.lost}
+        groups: dict[str, list[str]] = {Outcome.FAILED: [], Outcome.MISSING: [], Outcome.LOST: []}
+        for name, report in result.reports.items():
+            if report.outcome in groups:
+                groups[report.outcome].append(name)
         parts = [
-            f"{name}: {', '.join(map(repr, list(members)[:_NAMES_IN_LOG]))}"
+            f"{outcome}: {', '.join(map(repr, members[:_NAMES_IN_LOG]))}"
             + (f" and {len(members) - _NAMES_IN_LOG} more" if len(members) > _NAMES_IN_LOG else "")
-            for name, members in groups.items()
+            for outcome, members in groups.items()
             if members
         ]
         self.logger.warning("signal %s: %s", result.signal_id, "; ".join(parts) or "no responder is subscribed")
