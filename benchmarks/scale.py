@@ -1,8 +1,8 @@
 """Calculate what very many responders need, from what was measured with fewer: `python -m benchmarks.scale FILE`.
 
-FILE is what `python -m benchmarks.large` wrote. The costs of one responder are taken from its two smallest numbers;
-what follows from them for the larger ones is compared with what was measured there, and then carried on to 100,000 and
-1,000,000. Prints tables; with --write, puts them into docs/scale.md.
+FILE is what `python -m benchmarks.large` wrote. The costs of one responder are taken from its two smallest numbers, and
+what follows from them for the larger ones is compared with what was measured there. What is carried on to 100,000 and
+1,000,000 are the costs with its two largest numbers. Prints tables; with --write, puts them into docs/scale.md.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ class Costs:
 
     @classmethod
     def of(cls, found: Found, cores: int) -> Costs:
-        """Return what follows from the two smallest numbers of responders.
+        """Return what follows from what was measured with some numbers of responders.
 
         Raises:
-            ValueError: if a crowd was not measured.
+            ValueError: if not all of them were measured with both crowds.
         """
-        each, shared = _smallest(found, "connections"), _smallest(found, "processes")
-        if not each or not shared:
+        each, shared = _crowd(found, "connections"), _crowd(found, "processes")
+        if not each or [one["responders"] for one in each] != [one["responders"] for one in shared]:
             raise ValueError("both crowds have to be measured: connections and processes")
         answer = _of_answers(shared, "server_cpu")
         return cls(
@@ -171,12 +171,19 @@ LAYOUTS = (
 
 def tables(found: Found, cores: int) -> list[Table]:
     """Return what was measured, what is calculated, and what follows."""
-    costs = Costs.of(found, cores)
-    return [_costs(costs), _compared(costs, found), _layouts(costs), _memory(costs)]
+    counts = sorted({one["responders"] for one in found})
+    few, many = (
+        Costs.of([one for one in found if one["responders"] in some], cores) for some in (counts[:2], counts[-2:])
+    )
+    columns = zip(_costs(few), _costs(many), strict=True)
+    rows = tuple((what, less, more) for (what, less), (_, more) in columns)
+    heads = ("", *(f"{some[0]:,} and {some[-1]:,}" for some in (counts[:2], counts[-2:])))
+    table = Table("costs", "What one responder costs in a round", heads, rows)
+    return [table, _compared(few, found, counts[:2]), _layouts(many), _memory(many)]
 
 
-def _costs(costs: Costs) -> Table:
-    rows = (
+def _costs(costs: Costs) -> tuple[tuple[str, str], ...]:
+    return (
         ("server, a connection that hears the signal and answers, beyond the answer", _us(costs.connection)),
         ("server, an answer among others", _us(costs.answer)),
         ("exporter, an answer", _us(costs.collect)),
@@ -188,12 +195,10 @@ def _costs(costs: Costs) -> Table:
         ("memory of the exporter, a name", f"{costs.exporter_memory / 1024:.1f} KiB"),
         ("memory of a responder among others", f"{costs.responder_memory / 1024:.0f} KiB"),
     )
-    return Table("costs", "What one responder costs in a round", ("", "each"), rows)
 
 
-def _compared(costs: Costs, found: Found) -> Table:
+def _compared(costs: Costs, found: Found, fitted: Sequence[int]) -> Table:
     rows = []
-    fitted = sorted({one["responders"] for one in found})[:2]
     for one in found:
         count, crowd = one["responders"], one["crowd"]
         connections = one["connections"] if crowd == "connections" else one["connections"] // 2
@@ -256,8 +261,8 @@ def _memory(costs: Costs) -> Table:
     return Table("memory", "Calculated: memory and bytes of one shard", columns, tuple(rows))
 
 
-def _smallest(found: Found, crowd: str) -> list[Mapping[str, Any]]:
-    return sorted((one for one in found if one["crowd"] == crowd), key=lambda one: int(one["responders"]))[:2]
+def _crowd(found: Found, crowd: str) -> list[Mapping[str, Any]]:
+    return sorted((one for one in found if one["crowd"] == crowd), key=lambda one: int(one["responders"]))
 
 
 def _of_answers(found: Found, whose: str) -> float:
