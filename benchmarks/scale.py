@@ -267,11 +267,13 @@ def _crowd(found: Found, crowd: str) -> list[Mapping[str, Any]]:
 
 def _of_answers(found: Found, whose: str) -> float:
     """Return the median of what an answer has cost somebody."""
-    return statistics.median(done[whose] / done["answers"] for one in found for done in one["rounds"])
+    values: list[float] = [done[whose] / done["answers"] for one in found for done in one["rounds"]]
+    return statistics.median(values)
 
 
 def _bytes(found: Found) -> float:
-    return statistics.median(sum(done["bytes"]) / done["answers"] for one in found for done in one["rounds"])
+    values: list[float] = [sum(done["bytes"]) / done["answers"] for one in found for done in one["rounds"]]
+    return statistics.median(values)
 
 
 def _median(found: Found, value: Callable[[Mapping[str, Any]], float]) -> float:
