@@ -188,7 +188,7 @@ def _costs(costs: Costs) -> tuple[tuple[str, str], ...]:
         ("server, an answer among others", _us(costs.answer)),
         ("exporter, an answer", _us(costs.collect)),
         ("responder of this project, sharing connections, a signal", _us(costs.shared)),
-        ("server, a proof of life among others", _us(costs.beat)),
+        ("server, a proof of life among others, and looks into silent journals", _us(costs.beat)),
         ("to and from the server, own connection", f"{costs.bytes_each:,.0f} bytes"),
         ("to and from the server, sharing", f"{costs.bytes_shared:,.0f} bytes"),
         ("memory of the server, a connection", f"{costs.server_memory / 1024:.0f} KiB"),
@@ -310,7 +310,7 @@ def document(found: list[Table], machine: Mapping[str, Any]) -> str:
             return texts[place[2]]
         return (
             f"Measured on {machine['cores']} cores of {machine['cpu']}, {machine['memory'] / 2**30:.0f} GiB, with "
-            f"{machine['python']}, {machine['date']}, commit {machine['commit']}; used by other programs meanwhile: "
+            f"{machine['python']},\n{machine['date']}, commit {machine['commit']}; used by other programs meanwhile: "
             f"{machine['others']:.0%} of the machine."
         )
 
