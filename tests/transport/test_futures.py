@@ -106,8 +106,17 @@ async def test_a_lock_knows_whether_it_can_be_had_at_once() -> None:
     assert not lock.locked()
     assert not lock.is_free
     await waiting
+    assert not lock.take()
     lock.release()
     assert lock.is_free
+    assert lock.take()
+    assert lock.locked()
+    waiting = asyncio.create_task(lock.acquire())
+    await asyncio.sleep(0)
+    assert not lock.take()
+    lock.release()
+    await waiting
+    lock.release()
 
 
 async def test_news_come_in_their_order_and_none_is_lost() -> None:

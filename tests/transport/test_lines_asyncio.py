@@ -143,6 +143,26 @@ async def test_what_arrives_is_handed_over_at_once() -> None:
         assert len(found) == 2
 
 
+async def test_more_is_handed_over_when_others_have_had_their_turn() -> None:
+    async with connected() as (server, line):
+        order: list[str] = []
+
+        def take() -> None:
+            order.append("taken")
+            if len(order) == 1:
+                asyncio.get_running_loop().call_soon(order.append, "another's turn")
+                line.hand_over_later()
+
+        line.hand_over(take)
+        server.writer.write(b"+OK\r\n")
+        await eventually(lambda: len(order) == 3)
+        assert order == ["taken", "another's turn", "taken"]
+        line.hand_over_later()
+        line.hand_over(None)
+        await asyncio.sleep(0.01)
+        assert len(order) == 3
+
+
 async def test_what_is_raised_by_who_takes_it_ends_the_connection() -> None:
     def refuse() -> None:
         raise ValueError("not that")

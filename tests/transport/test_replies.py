@@ -146,7 +146,7 @@ def test_what_is_said_of_a_batch_is_short():
 def test_the_wait_for_entries(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(base, "IDLE", 0.25)
     [command] = read(replies.wait_for_entries("s", b"7-1"))
-    assert command == [b"XREAD", b"COUNT", b"1000", b"BLOCK", b"250", b"STREAMS", b"s", b"7-1"]
+    assert command == [b"XREAD", b"COUNT", b"500", b"BLOCK", b"250", b"STREAMS", b"s", b"7-1"]
 
 
 def test_entries_and_their_responses():

@@ -128,10 +128,8 @@ class Link:
         """
         if not self.is_up:
             return
-        if self.sending.is_free:
-            # Mostly nobody else is sending, and a timeout takes longer than all the rest.
-            await self.sending.acquire()
-        else:
+        # Mostly nobody else is sending, and a timeout takes longer than all the rest.
+        if not self.sending.take():
             try:
                 async with asyncio.timeout(min(TIMEOUT, max(0.0, until - time.monotonic()))):
                     await self.sending.acquire()

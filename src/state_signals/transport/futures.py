@@ -101,6 +101,14 @@ class Lock(asyncio.Lock):
         """Whether nobody has it, and nobody else is about to."""
         return not self._wanted and not self.locked()
 
+    def take(self) -> bool:
+        """Take it if it can be had at once. Return whether that is so."""
+        if not self.is_free:
+            return False
+        # As `acquire` would, which is no coroutine's business then.
+        self._locked = True
+        return True
+
     async def acquire(self) -> Literal[True]:
         """Take it."""
         self._wanted += 1

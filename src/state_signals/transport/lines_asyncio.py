@@ -126,13 +126,26 @@ class _Protocol(asyncio.BufferedProtocol):
         if self._take is None:
             self._bell.ring()
         else:
-            self._pass_on(self._take)
+            self.pass_on()
 
     def hand_over(self, take: Callable[[], object] | None) -> None:
         """Call this when something has arrived, and at once if something has."""
         self._take = take
-        if take is not None and self._unread:
-            self._pass_on(take)
+        if self._unread:
+            self.pass_on()
+
+    def pass_on(self) -> None:
+        """Hand over what there is, if anybody takes it."""
+        take = self._take
+        if take is None or (self.is_ended and not self._unread):
+            return
+        self._taken()
+        try:
+            take()
+        except Exception as error:  # noqa: BLE001 - whoever waits for the end is told
+            self.is_ended, self.error = True, error
+            self._transport.abort()
+            self._bell.ring()
 
     async def arrival(self, seconds: float | None) -> bool:
         """Wait until something has arrived since the last time. May be cancelled without loss.
@@ -146,10 +159,13 @@ class _Protocol(asyncio.BufferedProtocol):
         self._taken()
         return True
 
+    @property
+    def has_room(self) -> bool:
+        """Whether what was written is on its way, but for a little."""
+        return self._room is None
+
     async def room(self, until: Deadline | None) -> None:
-        """Wait until what was written is on its way, but for a little."""
-        if self.is_ended:
-            raise self.lost()
+        """Wait for that."""
         if self._room is not None:
             if not await happened(asyncio.shield(self._room), None if until is None else until.remaining()):
                 raise redis.TimeoutError("the server takes nothing more")
@@ -159,15 +175,6 @@ class _Protocol(asyncio.BufferedProtocol):
     def lost(self) -> Exception:
         """Return why the connection has ended."""
         return self.error or redis.ConnectionError("the server closed the connection")
-
-    def _pass_on(self, take: Callable[[], object]) -> None:
-        self._taken()
-        try:
-            take()
-        except Exception as error:  # noqa: BLE001 - whoever waits for the end is told
-            self.is_ended, self.error = True, error
-            self._transport.abort()
-            self._bell.ring()
 
     def _taken(self) -> None:
         self._unread = 0
@@ -212,11 +219,12 @@ class Line:
 
     async def send(self, data: bytes, until: Deadline | None = None) -> None:
         """Send commands."""
-        self._transport.write(data)
-        await self._protocol.room(until)
+        self.write(data)
+        if not self._protocol.has_room:
+            await self._protocol.room(until)
 
     def write(self, data: bytes) -> None:
-        """Send something small, without waiting until it is on its way."""
+        """Send something, without waiting until it is on its way."""
         if self._protocol.is_ended:
             raise self._protocol.lost()
         self._transport.write(data)
@@ -248,6 +256,10 @@ class Line:
         What is raised ends the connection, and `take()` raises it.
         """
         self._protocol.hand_over(take)
+
+    def hand_over_later(self) -> None:
+        """Have it called once more, when those that have waited for what it took last have had their turn."""
+        asyncio.get_running_loop().call_soon(self._protocol.pass_on)
 
     def replies(self) -> list[Any]:
         """Return the replies that were taken."""

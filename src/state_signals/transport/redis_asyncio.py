@@ -56,9 +56,7 @@ class Commands:
         """
         until = Deadline(seconds)
         try:
-            if self._lock.is_free:
-                await self._lock.acquire()
-            else:
+            if not self._lock.take():
                 async with deadline(until.remaining()):
                     await self._lock.acquire()
             try:
@@ -189,8 +187,10 @@ class _Inbox:
 
     def _pass_on(self, take: Callable[[Sequence[bytes]], object]) -> None:
         self._heard()
-        while not self._is_ending and (arrived := self._arrived()):
+        if not self._is_ending and (arrived := self._arrived()):
             take(arrived)
+            # More is asked for when whoever waits for that has it.
+            self._line.hand_over_later()
 
     def _arrived(self) -> list[bytes]:
         """Return the messages that were taken, and ask for more if the server does not send them by itself."""
