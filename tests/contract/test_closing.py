@@ -205,7 +205,9 @@ fork = multiprocessing.get_context("fork")
 
 def wait(is_there):
     is_there.set()
-    time.sleep(60)
+    for _ in range(1200):
+        # Not in one go: a signal that comes just before a sleep is handled after it.
+        time.sleep(0.05)
 
 def act(signal):
     is_there = fork.Event()
