@@ -86,3 +86,34 @@ def test_each_loop_has_its_own(redis_url: str, admin: Any) -> None:
     for _ in range(3):
         asyncio.run(use())
     wait_until(lambda: connections(admin) == 0)
+
+
+async def test_who_is_alone_does_not_wait_for_what_others_might_say(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = shared(redis_url)
+    await one.execute(PING)
+    pieces: list[bytes] = []
+    line = one._hub.pipeline._duplex._line
+    write = line.write
+
+    def watched(data: bytes) -> None:
+        pieces.append(data)
+        write(data)
+
+    monkeypatch.setattr(line, "write", watched)
+    executing = one.execute(PING)
+    # Not only in the next turn of the loop.
+    waited_for = executing.send(None)
+    assert len(pieces) == 1
+    two = shared(redis_url)
+    both = asyncio.gather(*(each.execute(PING) for each in (two, two)))
+    assert await both == [[b"PONG"], [b"PONG"]]
+    # What several say comes together.
+    assert [piece.count(b"PING") for piece in pieces] == [1, 2]
+    await eventually(waited_for.done)
+    with pytest.raises(StopIteration) as replied:
+        executing.send(None)
+    assert replied.value.value == [b"PONG"]
+    await one.close()
+    await two.close()

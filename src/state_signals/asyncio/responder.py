@@ -333,7 +333,7 @@ class SignalResponder(ResponderEndpoint):
         handler = self._handlers.find(signal)
         try:
             returned = handler(signal) if handler else None
-            if inspect.isawaitable(returned):
+            if returned is not None and inspect.isawaitable(returned):
                 returned = await returned
             answer = self._handlers.success(returned)
         except Exception as error:

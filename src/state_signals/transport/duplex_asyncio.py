@@ -76,12 +76,15 @@ class Duplex:
                 self._task = asyncio.create_task(self._work(line), name=self._name)
         return self.turn
 
-    def post(self, data: bytes) -> None:
-        """Send something, if there is a connection."""
-        if self._line is not None:
-            if not self._unsent:
-                asyncio.get_running_loop().call_soon(self._send, self._line)
-            self._unsent.append(data)
+    def post(self, data: bytes, *, is_alone: bool = False) -> None:
+        """Send something, if there is a connection: at once, if nobody else could have something to send."""
+        if self._line is None:
+            return
+        if not self._unsent and not is_alone:
+            asyncio.get_running_loop().call_soon(self._send, self._line)
+        self._unsent.append(data)
+        if is_alone:
+            self._send(self._line)
 
     def cut(self, error: Exception) -> None:
         """End the connection, if there is one."""
@@ -114,8 +117,8 @@ class Duplex:
             await line.close()
 
     def _send(self, line: Line) -> None:
-        if self._line is not line:
-            # What was to be sent is gone with it.
+        if self._line is not line or not self._unsent:
+            # What was to be sent is gone with it, or was sent at once.
             return
         data = b"".join(self._unsent)
         self._unsent.clear()

@@ -56,8 +56,14 @@ class Pipeline:
         """
         return await self._duplex.connect(seconds)
 
-    async def execute(self, batch: Batch, turn: int, seconds: float) -> list[Any]:
+    async def execute(self, batch: Batch, turn: int, seconds: float, *, is_alone: bool = False) -> list[Any]:
         """Send a batch once, and return its outcomes.
+
+        Args:
+            batch: what to send.
+            turn: the connection that is meant.
+            seconds: how long it may take.
+            is_alone: whether nobody else uses it, so that it need not wait for what others are about to say.
 
         Raises:
             redis.RedisError, OSError: if the connection of that turn is lost, without a reply in time, or for errors
@@ -70,7 +76,7 @@ class Pipeline:
             return []
         waiting = _Waiting(count)
         self._waiting.append(waiting)
-        self._duplex.post(data)
+        self._duplex.post(data, is_alone=is_alone)
         if self._watch is None:
             self._watch_for(TIMEOUT)
         if seconds < TIMEOUT / 2:

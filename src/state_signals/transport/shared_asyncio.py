@@ -152,7 +152,7 @@ class SharedTransport(AsyncRedisTransport):
             async with deadline(seconds):
                 self._turn = await hub.pipeline.connect(seconds)
         try:
-            return await hub.pipeline.execute(batch, self._turn, seconds)
+            return await hub.pipeline.execute(batch, self._turn, seconds, is_alone=hub.users == 1)
         except (redis.RedisError, OSError):
             self._check_open()
             raise
