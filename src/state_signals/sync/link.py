@@ -26,20 +26,22 @@ def perform(transport: Transport, commands: Commands, request: Any, timeout: flo
         TransportError: if the server cannot be reached.
         RequestRefused: if it refuses.
     """
+    deadline = time.monotonic() + timeout
     herald = transport.herald
     if herald is not None:
         if isinstance(request, ShowPresence):
             herald.show(
-                request.responder_ids, lambda names: _perform(transport, commands, ShowPresence(names), timeout)
+                request.responder_ids,
+                lambda names: _perform(transport, commands, ShowPresence(names), deadline),
+                timeout,
             )
             return Done()
         if isinstance(request, Leave):
-            herald.withdraw(request.responder_ids)
-    return _perform(transport, commands, request, timeout)
+            herald.withdraw(request.responder_ids, timeout)
+    return _perform(transport, commands, request, deadline)
 
 
-def _perform(transport: Transport, commands: Commands, request: Any, timeout: float) -> Any:
-    deadline = time.monotonic() + timeout
+def _perform(transport: Transport, commands: Commands, request: Any, deadline: float) -> Any:
     steps = commands.steps(request)
     try:
         batch = next(steps)
@@ -186,21 +188,20 @@ class Link:
 
     def keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for."""
-        self._due = due = self._keep_up()
-        return due
-
-    def _keep_up(self) -> float:
         try:
             if self.is_up or (time.monotonic() >= self._retry_at and self._connect(TIMEOUT)):
                 self.pump()
         except Closed:
             return math.inf
         if not self.is_up:
-            return self._retry_at
+            self._due = self._retry_at
+            return self._due
         # Not before: one node of a Cluster may be there while the one with our keys is not.
         self._outage.restored("commands")
+        # Both with the lock: what is due earlier from then on is expected after that.
         with self._lock:
-            return self._core.next_upkeep()
+            self._due = self._core.next_upkeep()
+            return self._due
 
     def _connect(self, timeout: float) -> bool:
         """Connect. Return whether that worked."""

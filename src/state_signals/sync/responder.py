@@ -297,10 +297,11 @@ class SignalResponder(ResponderEndpoint):
             # Before the look: a signal handler that comes in between leaves the closing to us.
             self._reader = threading.get_ident()
             try:
-                if self._stopping:
-                    return
                 if self._inbox is None:
                     self._inbox = self._subscribe_again()
+                # Not before: whoever stops us cannot wake what is not there yet.
+                if self._stopping:
+                    return
                 arrived: Sequence[bytes] = () if self._inbox is None else self._inbox.receive(self._patience())
             except ServerUnreachable as error:
                 if not self._stopping:
@@ -431,7 +432,11 @@ class SignalResponder(ResponderEndpoint):
         if self._has_left:
             # Before the wait for whoever reads, for that may be waiting for the server.
             self._transport.close()
-        with self._reading:
-            if self._has_left:
-                self._disconnect()
-                self._transport.close()
+        # Not for ever: that server may hang, and connections that others use are not cut. Then listen() does the rest.
+        if self._reading.acquire(timeout=CLOSE_TIMEOUT):
+            try:
+                if self._has_left:
+                    self._disconnect()
+                    self._transport.close()
+            finally:
+                self._reading.release()

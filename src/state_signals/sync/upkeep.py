@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -82,8 +83,9 @@ class Upkeep(Worker):
             self.is_stopping = not self._charges
         if self.is_stopping:
             return self.stop(timeout=timeout)
-        # It is kept in mind no longer.
-        self.call(charge)
+        if self._has_begun.locked():
+            # It is kept in mind no longer.
+            self.call(charge)
         if self is threading.current_thread():
             return True
         is_free = charge.busy.acquire(timeout=-1 if timeout is None else timeout)
@@ -120,6 +122,9 @@ class Upkeep(Worker):
             try:
                 return charge.keep_up()
             except Stopping:
+                return math.inf
+            except Exception:  # noqa: BLE001 - it would end a thread of its own, and the others know nothing of it
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self)))
                 return math.inf
             finally:
                 self._current = None

@@ -98,11 +98,14 @@ class Collection(Inbox, Protocol):
 class Herald(Protocol):
     """Lets those that share a connection show together that they live."""
 
-    def show(self, names: tuple[str, ...], act: Callable[[tuple[str, ...]], Any]) -> None:
-        """Show that responders live: by `act` with these names and perhaps others, unless that was done just now."""
+    def show(self, names: tuple[str, ...], act: Callable[[tuple[str, ...]], Any], timeout: float) -> None:
+        """Show that responders live: by `act` with these names and perhaps others, unless that was done just now.
 
-    def withdraw(self, names: tuple[str, ...]) -> None:
-        """Show them no longer."""
+        `timeout` is how many seconds to wait for somebody else who does that.
+        """
+
+    def withdraw(self, names: tuple[str, ...], timeout: float) -> None:
+        """Show them no longer. Wait up to `timeout` seconds for what somebody else is just saying of them."""
 
 
 class Transport(Protocol):

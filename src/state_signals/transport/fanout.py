@@ -98,6 +98,8 @@ class Post:
         """Subscribe to nothing any more."""
         self._is_closed = True
         self._fanout.leave(self.mail)
+        # Of whoever closes its transport, another thread may be in `receive()`.
+        self._fanout.rouse(self)
 
     def notify(self) -> None:
         """End a `sleep()`."""
@@ -174,10 +176,12 @@ class Fanout:
                 if time.monotonic() >= until:
                     return
         finally:
-            with self._lock:
-                self._waiting.pop(post, None)
-                if self._lead is post:
-                    self._hand_on()
+            try:
+                self._depart(post)
+            except BaseException:
+                # A signal handler has ended that: nobody would read any more.
+                self._depart(post)
+                raise
 
     def take(self, mail: Mail) -> Sequence[bytes]:
         """Return what has come for somebody."""
@@ -273,15 +277,29 @@ class Fanout:
         """Whether the lead is to be handed on: to who has got something, and from the main thread to any other."""
         return bool(self._served or (post.is_main and self._waiting))
 
+    def _depart(self, post: Post) -> None:
+        with self._lock:
+            self._waiting.pop(post, None)
+            if self._lead is post:
+                self._hand_on()
+
     def _hand_on(self) -> None:
-        self._lead = None
-        while self._served and self._lead is None:
-            post, _ = self._served.popitem(last=False)
-            self._lead = post if post in self._waiting else None
-        if self._lead is None and self._waiting:
-            self._lead = next((post for post in self._waiting if not post.is_main), next(iter(self._waiting)))
-        if self._lead is not None:
-            self._lead.notify()
+        heir = self._heir()
+        # In this order: a signal handler that ends us in between leaves nobody with the lead, or as served, unknown.
+        if heir is not None:
+            heir.notify()
+        self._lead = heir
+        if heir is not None:
+            self._served.pop(heir, None)
+
+    def _heir(self) -> Post | None:
+        """Return who is to lead next."""
+        while self._served:
+            post = next(iter(self._served))
+            if post in self._waiting:
+                return post
+            del self._served[post]
+        return next((post for post in self._waiting if not post.is_main), next(iter(self._waiting), None))
 
     def _lose(self, error: Exception) -> None:
         """Give the connection up, if there is one. Whoever reads closes it."""

@@ -81,13 +81,14 @@ class Pipeline:
         mine = _Sending(batch, turn)
         self._unsent.append(mine)
         try:
-            if not self._lock.acquire(timeout=deadline.remaining()):
+            if self._lock.acquire(timeout=deadline.remaining()):
+                try:
+                    while not mine.is_done:
+                        self._exchange(mine, deadline)
+                finally:
+                    self._lock.release()
+            elif not mine.is_done:
                 raise deadline.error()
-            try:
-                while not mine.is_done:
-                    self._exchange(mine, deadline)
-            finally:
-                self._lock.release()
         finally:
             mine.is_over = True
         if mine.found is None:
@@ -115,12 +116,13 @@ class Pipeline:
             redis.TimeoutError: if it is in use until then.
         """
         if self._lock.acquire(timeout=0.0 if deadline is None else deadline.remaining()):
-            self._look()
-            if self._error is not None:
-                self._error = None
-                self._turn += 1
-                self._drop()
-            else:
+            try:
+                self._look()
+                if self._error is not None:
+                    self._error = None
+                    self._turn += 1
+                    self._drop()
+            finally:
                 self._lock.release()
         elif deadline is not None:
             raise deadline.error()
@@ -132,7 +134,10 @@ class Pipeline:
         """Keep the connection no longer than it is in use."""
         self._is_kept = False
         if self._lock.acquire(blocking=False):
-            self._drop()
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     def close(self, cut: Callable[[], None]) -> None:
         """Close the connection, for good.
@@ -144,7 +149,10 @@ class Pipeline:
         cut()
         # Not for ever: who has it, and looks a name up, say, gives the connection back when that is done.
         if self._lock.acquire(timeout=_PATIENCE):
-            self._drop()
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
 
     def _exchange(self, mine: _Sending, deadline: Deadline) -> None:
         """Send what there is, as much as fits, and read the replies."""
@@ -213,12 +221,9 @@ class Pipeline:
             self._error = redis.ConnectionError("the server closed the connection")
 
     def _drop(self) -> None:
-        try:
-            line, self._idle = self._idle, None
-            if line is not None:
-                line.close()
-        finally:
-            self._lock.release()
+        line, self._idle = self._idle, None
+        if line is not None:
+            line.close()
 
     def _check_open(self) -> None:
         if self._is_closed:

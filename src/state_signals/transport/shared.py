@@ -41,24 +41,28 @@ class _Proofs:
         self._shown_at = -math.inf
         self._turn = 0
 
-    def show(self, names: tuple[str, ...], act: Act, turn: int) -> None:
+    def show(self, names: tuple[str, ...], act: Act, turn: int, timeout: float) -> None:
         """Have responders shown, over the connection of that turn."""
-        if not self._names.keys() >= set(names):
+        if not self._names.keys() >= set(names) or not self._lock.acquire(timeout=timeout):
             # Somebody waits for the answer that comes next: so for themselves first.
             act(names)
             self._names.update(dict.fromkeys(names))
             return
-        with self._lock:
+        try:
             now = time.monotonic()
             if turn != self._turn or now >= self._shown_at + _JUST_NOW:
                 act(tuple(self._names))
                 self._shown_at, self._turn = now, turn
+        finally:
+            self._lock.release()
 
-    def withdraw(self, names: tuple[str, ...]) -> None:
+    def withdraw(self, names: tuple[str, ...], timeout: float) -> None:
         """Show responders no longer."""
-        with self._lock:
-            for name in names:
-                self._names.pop(name, None)
+        for name in names:
+            self._names.pop(name, None)
+        # What is going out may show them once more, and must not do so after they have left.
+        if self._lock.acquire(timeout=timeout):
+            self._lock.release()
 
 
 class _Hub:
@@ -136,24 +140,24 @@ class SharedTransport(RedisTransport):
         self._is_closed = False
         self.herald = self
 
-    def show(self, names: tuple[str, ...], act: Act) -> None:
+    def show(self, names: tuple[str, ...], act: Act, timeout: float) -> None:
         """Show that responders live; see `Herald`."""
         # Atomic: threads that come at once get the same.
         proofs = self._joined().proofs.setdefault(self.keys, _Proofs())
         self._shown.update(dict.fromkeys(names))
-        proofs.show(names, act, self._turn)
+        proofs.show(names, act, self._turn, timeout)
         if self._is_closed:
-            proofs.withdraw(names)
+            proofs.withdraw(names, 0.0)
 
-    def withdraw(self, names: tuple[str, ...]) -> None:
-        """Show them no longer."""
+    def withdraw(self, names: tuple[str, ...], timeout: float) -> None:
+        """Show them no longer; see `Herald`."""
         hub = self._hub
         if hub is not None and self.keys in hub.proofs:
-            hub.proofs[self.keys].withdraw(names)
+            hub.proofs[self.keys].withdraw(names, timeout)
 
     def close(self) -> None:
         """Leave the connections to the others; who is the last one closes them. Idempotent."""
-        self.withdraw(tuple(self._shown))
+        self.withdraw(tuple(self._shown), 0.0)
         with self._joining:
             was_closed, self._is_closed = self._is_closed, True
             hub, self._hub = self._hub, None
