@@ -398,7 +398,7 @@ def test_who_comes_to_know_us_later_need_not_wait_for_a_proof_of_life():
     core.message_received(signal(1, "initialization", publisher_id="fio-2", id=identifier(9)), 1.0)
     [told] = events(core)
     core.respond_to(told.signal, None, None, now=1.0, sent=0.0)
-    assert [type(request) for request in core.work(1.0)] == [Answer, ShowPresence]
+    assert isinstance(core.work(1.0)[0], ShowPresence)
 
 
 def test_an_answer_does_not_wait_for_a_proof_of_life_but_the_first():

@@ -200,9 +200,9 @@ class ResponderProtocol:
 
         With `is_urgent`, only the first proof of life and what exporters wait for.
         """
-        self._answers.release(now)
-        if now >= self._beat_at and not (self._has_beaten and (is_urgent or self._answers)):
+        if now >= self._beat_at and not (is_urgent and self._has_beaten):
             return ShowPresence((self.responder_id,))
+        self._answers.release(now)
         answer = self._answers.next()
         if answer is None and self._is_leaving:
             return Leave((self.responder_id,))
