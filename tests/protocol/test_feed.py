@@ -259,7 +259,7 @@ def test_after_a_silence_the_journal_is_looked_at():
     assert this.look_at == 101.0 + SILENCE
     this.look(101.0 + SILENCE)
     assert this.wanted_at == 101.0 + SILENCE
-    assert this.look_at == 101.0 + 4 * SILENCE
+    assert this.look_at == 101.0 + 3 * SILENCE
 
 
 def test_the_longer_a_silence_lasts_the_less_often_the_journal_is_looked_at_but_not_seldom():
@@ -269,7 +269,7 @@ def test_the_longer_a_silence_lasts_the_less_often_the_journal_is_looked_at_but_
         now = this.look_at
         this.look(now)
         times.append(this.look_at - now)
-    assert times == [15.0, 30.0, 30.0, 30.0, 30.0]
+    assert times == [10.0, 20.0, 30.0, 30.0, 30.0]
     takes(this, 1, now=1000.0)
     assert this.look_at == 1000.0 + SILENCE
 
@@ -282,7 +282,7 @@ def test_an_exporter_that_has_shut_down_is_looked_at_less_and_less_often():
         now = this.look_at
         this.look(now)
         times.append(this.look_at - now)
-    assert times == [3 * SILENCE, 9 * SILENCE, 27 * SILENCE, 81 * SILENCE]
+    assert times == [2 * SILENCE, 4 * SILENCE, 8 * SILENCE, 16 * SILENCE]
     takes(this, 1, now=1000.0)
     assert this.look_at == 1000.0 + SILENCE
 

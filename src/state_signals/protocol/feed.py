@@ -21,9 +21,6 @@ __all__ = ["LOOK_AGAIN", "Arrival", "Feed"]
 _LOOK_EVERY = 5.0
 """Seconds of silence after which the journal of an exporter that is followed is looked at."""
 
-_LOOK_LESS_OFTEN = 3.0
-"""How much longer each further silence is."""
-
 _LOOK_AT_LEAST_EVERY = 30.0
 """Seconds between two looks, at the most, however long it has been silent."""
 
@@ -117,10 +114,11 @@ class Feed:
 
     def look(self, now: float) -> None:
         """Have the journal read after a silence, in which a broadcast may have gone astray; less and less often."""
-        self._look_every *= _LOOK_LESS_OFTEN
         if not self.is_ended:
-            self._look_every = min(self._look_every, _LOOK_AT_LEAST_EVERY)
-        # Else it may never come back.
+            self._look_every = min(2 * self._look_every, _LOOK_AT_LEAST_EVERY)
+        else:
+            # It may never come back.
+            self._look_every *= 2
         self._look_at = now + self._look_every
         self.want(now)
 
