@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -213,6 +214,48 @@ def test_a_reader_whom_a_signal_handler_ends_takes_nothing_with_it(
     assert again.receive(DEADLINE) == [b"more"]
 
 
+def test_a_reader_whom_a_signal_handler_ends_while_it_hands_the_lead_on_does_hand_it_on(
+    shared: Callable[[], Any], admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = shared().subscribe(["mine"]), shared().subscribe(["other"])
+    notify = other.notify
+
+    def interrupted() -> None:
+        monkeypatch.setattr(other, "notify", notify)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(other, "notify", interrupted)
+    waiters: list[Waiter] = []
+
+    def wait_too() -> None:
+        wait_until(lambda: mine._fanout._lead is mine)
+        waiters.append(Waiter(other, None))
+
+    thread = threading.Thread(target=wait_too)
+    thread.start()
+    # The main thread hands it on as soon as anybody else waits.
+    with pytest.raises(KeyboardInterrupt):
+        mine.receive(DEADLINE)
+    thread.join()
+    admin.publish("other", "hello")
+    assert waiters[0].result() == [b"hello"]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_transport_that_is_closed_ends_the_wait_of_its_inbox(
+    shared: Callable[[], Any], admin: Any, place: int
+) -> None:
+    made = [shared(), shared()]
+    waiters = [Waiter(made[0].subscribe(["news"]), None)]
+    waiting(waiters[0].inbox, 0)
+    waiters.append(Waiter(made[1].subscribe(["news"]), None))
+    waiting(waiters[0].inbox, 1)
+    made[place].close()
+    assert waiters[place].result() == []
+    admin.publish("news", "hello")
+    assert waiters[1 - place].result() == [b"hello"]
+
+
 # Who sends
 
 
@@ -288,6 +331,18 @@ def test_who_gives_up_before_it_is_sent_is_not_carried_out(
     assert sender.result() == [b"1"]
     assert two.execute(PING) == [b"PONG"]
     assert admin.get("k") is None
+
+
+def test_a_reply_that_has_come_is_returned_even_if_the_next_one_is_sending(shared: Callable[[], Any]) -> None:
+    one, two = shared(), shared()
+    one.execute(PING)
+    two.execute(PING)
+    pipeline = one._hub.pipeline
+    with pipeline._lock:
+        sender = Sender(two, "2", 0.2)
+        wait_until(lambda: len(pipeline._unsent) == 1)
+        assert one.execute(PING) == [b"PONG"]
+        assert sender.result() == [b"2"]
 
 
 def test_a_lost_connection_is_lost_for_all_who_have_said_something(
@@ -451,6 +506,102 @@ def test_one_that_takes_long_is_waited_for_when_it_is_dismissed_but_not_for_ever
     assert other.upkeep.dismiss(other)
 
 
+def test_one_that_fails_is_no_affair_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+
+    class Failing(Charge):
+        def keep_up(self) -> float:
+            super().keep_up()
+            raise ValueError("on purpose")
+
+    failing, other = Failing(1.0), Charge(0.02)
+    for each in (failing, other):
+        each.upkeep.begin(each)
+    wait_until(lambda: bool(failures))
+    said = len(other.calls)
+    wait_until(lambda: len(other.calls) > said + 2)
+    assert [str(each.exc_value) for each in failures] == ["on purpose"]
+    assert len(failing.calls) == 1
+    for each in (failing, other):
+        assert each.upkeep.dismiss(each, timeout=DEADLINE)
+
+
+def test_those_who_come_and_go_before_anything_was_due_are_forgotten() -> None:
+    stays = Charge(1.0)
+    for _ in range(10):
+        gone = Charge(1.0)
+        assert gone.upkeep.dismiss(gone)
+    assert not stays.upkeep._called
+    assert stays.upkeep.dismiss(stays)
+
+
+def test_nobody_waits_longer_than_allowed_for_whoever_gives_proofs_of_life(shared: Callable[[], Any]) -> None:
+    one, two = shared(), shared()
+    gate, entered = threading.Event(), threading.Event()
+    shown: list[tuple[str, ...]] = []
+    one.show(("one",), shown.append, 1.0)
+    two.show(("two",), shown.append, 1.0)
+
+    def slow(names: tuple[str, ...]) -> None:
+        shown.append(names)
+        entered.set()
+        assert gate.wait(DEADLINE)
+
+    thread = threading.Thread(target=one.show, args=(("one",), slow, 1.0))
+    thread.start()
+    try:
+        assert entered.wait(DEADLINE)
+        two.show(("two",), shown.append, 0.05)
+        two.withdraw(("two",), 0.05)
+        two.close()
+    finally:
+        gate.set()
+        thread.join()
+    assert shown == [("one",), ("two",), ("one", "two"), ("two",)]
+
+
+def test_one_that_is_long_about_sending_something_holds_nobody_up(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SignalResponder(url=redis_url) as stuck, SignalResponder(url=redis_url) as other:
+        called = threading.Event()
+
+        def keep_up() -> float:
+            called.set()
+            return math.inf
+
+        monkeypatch.setattr(other._link, "keep_up", keep_up)
+        # As if a signal handler had interrupted that.
+        with stuck._link.sending:
+            stuck._link.begin()
+            wait_until(stuck._link.busy.locked)
+            other._link.begin()
+            assert called.wait(2.0)
+
+
+def test_what_is_due_earlier_from_now_on_is_not_overlooked(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SignalResponder(url=redis_url) as responder:
+        link: Any = responder._link
+        woken: list[bool] = []
+        monkeypatch.setattr(link, "wake", lambda: woken.append(True))
+        lock = link._lock
+
+        class Watched:
+            """Somebody else says that something is due as soon as the lock is free."""
+
+            def __enter__(self) -> None:
+                lock.acquire()
+
+            def __exit__(self, *_: object) -> None:
+                lock.release()
+                link.expect(time.monotonic())
+
+        monkeypatch.setattr(link, "_lock", Watched())
+        assert link.keep_up() > time.monotonic()
+        assert woken
+
+
 # Responders
 
 
@@ -550,3 +701,31 @@ def test_an_answer_after_close_is_an_error(redis_url: str) -> None:
         with pytest.raises(Closed):
             gone.respond("fio", "go", 1)
         assert stays._link.is_up
+
+
+def test_close_does_not_wait_for_ever_for_who_subscribes_again(
+    redis_url: str, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("state_signals.sync.responder.CLOSE_TIMEOUT", 0.1)
+    entered, gate = threading.Event(), threading.Event()
+    with SignalResponder(url=redis_url):
+        mine = SignalResponder(url=redis_url)
+        subscribe = mine._subscribe
+
+        def slow() -> Any:
+            entered.set()
+            assert gate.wait(DEADLINE)
+            return subscribe()
+
+        monkeypatch.setattr(mine, "_subscribe", slow)
+        thread = threading.Thread(target=mine.run)
+        thread.start()
+        wait_until(lambda: mine._reader is not None)
+        admin.client_kill_filter(_type="pubsub")
+        assert entered.wait(DEADLINE)
+        mine.close()
+        assert thread.is_alive()
+        gate.set()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+    wait_until(lambda: connections(admin) == 0)

@@ -18,6 +18,9 @@ from state_signals.transport.commands import Commands, RequestRefused
 
 __all__ = ["Link", "perform"]
 
+_PATIENCE = 0.1
+"""Seconds that our own thread waits for whoever is sending: it may have others to look after."""
+
 
 def perform(transport: Transport, commands: Commands, request: Any, timeout: float = TIMEOUT) -> Any:
     """Carry out a request within `timeout` seconds, and return the reply.
@@ -126,12 +129,12 @@ class Link:
         """
         return self._upkeep.dismiss(self, timeout)
 
-    def pump(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
+    def pump(self, until: float = math.inf, *, is_urgent: bool = False, patience: float = TIMEOUT) -> None:
         """Carry out what the core asks for, until the time `until` at the latest; it goes on in the background then.
 
-        With `is_urgent`, only what signals depend on.
+        With `is_urgent`, only what signals depend on. `patience` is how many seconds to wait for who else does it.
         """
-        if not self.is_up or not self.sending.acquire(timeout=min(TIMEOUT, max(0.0, until - time.monotonic()))):
+        if not self.is_up or not self.sending.acquire(timeout=min(patience, max(0.0, until - time.monotonic()))):
             return
         try:
             if self._is_under_way:
@@ -190,7 +193,7 @@ class Link:
         """Connect if that is due, and carry out what nobody waits for."""
         try:
             if self.is_up or (time.monotonic() >= self._retry_at and self._connect(TIMEOUT)):
-                self.pump()
+                self.pump(patience=_PATIENCE)
         except Closed:
             return math.inf
         if not self.is_up:
