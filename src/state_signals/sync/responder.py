@@ -297,11 +297,10 @@ class SignalResponder(ResponderEndpoint):
             # Before the look: a signal handler that comes in between leaves the closing to us.
             self._reader = threading.get_ident()
             try:
-                if self._inbox is None:
-                    self._inbox = self._subscribe_again()
-                # Not before: whoever stops us cannot wake what is not there yet.
                 if self._stopping:
                     return
+                if self._inbox is None:
+                    self._inbox = self._subscribe_again()
                 arrived: Sequence[bytes] = () if self._inbox is None else self._inbox.receive(self._patience())
             except ServerUnreachable as error:
                 if not self._stopping:

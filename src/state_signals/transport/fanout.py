@@ -285,7 +285,7 @@ class Fanout:
 
     def _hand_on(self) -> None:
         heir = self._heir()
-        # In this order: a signal handler that ends us in between leaves nobody with the lead, or as served, unknown.
+        # In this order: it can be done once more if a signal handler ends us in between.
         if heir is not None:
             heir.notify()
         self._lead = heir
