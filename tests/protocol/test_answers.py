@@ -391,6 +391,20 @@ def test_an_exporter_that_wants_proofs_of_life_more_often_gets_them():
     assert core.next_upkeep() == 6.0
 
 
+def test_an_exporter_that_goes_on_after_its_shutdown_gets_proofs_of_life_as_before():
+    core = Responder(presence_ttl=15.0)
+    core.comes(0.0)
+    answers_to(core, 1, ttl=3.0, journal=False)
+    core.work()
+    received(core, 2, event="shutdown", ttl=3.0, journal=False)
+    core.work(1.0)
+    assert core.next_upkeep() == 6.0
+    # The broadcast of its new initialization has been lost.
+    answers_to(core, 4, ttl=3.0, journal=False, now=2.0)
+    assert ShowPresence(("a",)) in core.work(2.0)
+    assert core.next_upkeep() == 3.0
+
+
 def test_who_comes_to_know_us_later_need_not_wait_for_a_proof_of_life():
     core = Responder(presence_ttl=15.0)
     subscribes(core)

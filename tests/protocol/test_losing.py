@@ -74,6 +74,36 @@ def test_who_dies_is_lost_within_the_time_that_a_proof_of_life_is_good_for():
     assert ended.elapsed <= TTL + 1.5
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"signal_id": identifier(9), "ras": 1},
+        {"signal_id": identifier(9), "ras": None, "state": "working"},
+        {"signal_id": None, "ras": None, "state": "working"},
+        {"signal_id": None, "ras": 1, "event": "another"},
+    ],
+)
+def test_what_cannot_be_its_own_keeps_nobody_alive(forged):
+    core = with_roster("a")
+    publish(core, timeout=None)
+    passes(core, 0.0, TTL - 1.0)
+    answer(core, "a", now=TTL - 1.0, **forged)
+    passes(core, TTL - 1.0, TTL + 1.5)
+    assert list(result(core).lost) == ["a"]
+
+
+def test_a_late_answer_is_a_proof_of_life():
+    core = with_roster("a")
+    signal_id = publish(core, timeout=1.0)
+    passes(core, 0.0, TTL - 1.0)
+    publish(core, timeout=None)
+    answer(core, "a", signal_id, now=TTL - 1.0)
+    passes(core, TTL - 1.0, TTL + 1.5)
+    every_event(core)
+    passes(core, TTL + 1.5, 2 * TTL)
+    assert list(result(core).lost) == ["a"]
+
+
 def test_who_lives_is_waited_for_however_long_it_takes():
     core = with_roster("a")
     signal_id = publish(core, timeout=None)

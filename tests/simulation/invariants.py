@@ -162,6 +162,9 @@ class Book:
                 self.something_is_gone()
             elif command[0] == "ZADD" and key == self.server.keys.presence:
                 self.beats.update(dict.fromkeys(map(str, command[3::2]), self.world.now))
+            elif command[0] == "ZREM" and key == self.server.keys.presence:
+                # Whoever leaves does so, and its proof of life is not to be seen from then on.
+                self.beats.update(dict.fromkeys(map(str, command[2:]), -math.inf))
             elif command[0] == "ZMSCORE":
                 ages = {str(name): self.world.now - self.beats.get(str(name), -math.inf) for name in command[2:]}
                 self.ages[process] |= ages

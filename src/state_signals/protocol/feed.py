@@ -191,7 +191,7 @@ class Feed:
         self._wanted_at = math.inf
         self._is_doubtful, self._known_until, self.beyond = False, None, None
         missed = self._skip()
-        return self._drain(), missed
+        return self._drain(is_sure=True), missed
 
     def has_patience(self, now: float) -> bool:
         """Whether to wait for somebody who may put back what is missing."""
@@ -271,17 +271,29 @@ class Feed:
         return missed
 
     def _hold(self, arrival: Arrival) -> None:
-        if arrival.envelope.seq in self._ahead or self._bytes_ahead + arrival.size > self._max_ahead:
+        before = self._ahead.get(arrival.envelope.seq)
+        if before is not None and before.envelope.sent >= arrival.envelope.sent:
             return
-        self._ahead[arrival.envelope.seq] = arrival
-        self._bytes_ahead += arrival.size
+        self._let_go(arrival.envelope.seq)
+        if self._bytes_ahead + arrival.size <= self._max_ahead:
+            self._ahead[arrival.envelope.seq] = arrival
+            self._bytes_ahead += arrival.size
 
-    def _drain(self) -> list[Arrival]:
-        passed = []
-        for seq in [seq for seq in self._ahead if seq <= (self.last or 0)]:
-            self._bytes_ahead -= self._ahead.pop(seq).size
-        while self.last is not None and (arrival := self._ahead.pop(self.last + 1, None)) is not None:
+    def _let_go(self, seq: int) -> Arrival | None:
+        arrival = self._ahead.pop(seq, None)
+        if arrival is not None:
             self._bytes_ahead -= arrival.size
+        return arrival
+
+    def _drain(self, *, is_sure: bool = False) -> list[Arrival]:
+        passed: list[Arrival] = []
+        for seq in [seq for seq in self._ahead if seq <= (self.last or 0)]:
+            self._let_go(seq)
+        while self.last is not None and (arrival := self._let_go(self.last + 1)) is not None:
+            if arrival.envelope.sent < self.sent and not is_sure:
+                # It comes from before the server lost data, and the position is another signal's: the journal knows.
+                self._wanted_at = -math.inf
+                return passed
             passed.append(self._pass(arrival))
         if not self._ahead:
             self._gap_since = None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from state_signals.arguments import SHORTEST_TTL
 from state_signals.limits import Limits
-from state_signals.messages import INITIALIZATION, SHUTDOWN, Envelope, Signal
+from state_signals.messages import SHUTDOWN, Envelope, Signal
 from state_signals.protocol.feed import LOOK_AGAIN, Arrival, Feed
 from state_signals.requests import CatchUp, Discover, Discovered, Introduce, Introduced, ResponderRequest
 
@@ -203,16 +203,15 @@ class Following:
         feed.is_journaled = False
         return feed.without_journal()
 
-    def handed_out(self, signal: Signal) -> None:
-        """Take note of a signal that the user gets."""
-        feed = self._feeds.get(signal.publisher_id)
-        if feed is None:
-            return
-        if signal.event == SHUTDOWN:
-            feed.is_ended = True
-            feed.announcement = None
-        elif signal.event == INITIALIZATION:
-            feed.is_ended = False
+    def handed_out(self, signal: Signal) -> bool:
+        """Take note of a signal that the user gets. Return whether proofs of life have to come more often now."""
+        before, feed = self.shortest_ttl(), self._feeds.get(signal.publisher_id)
+        if feed is not None:
+            # Without a journal, what it has begun again with may have been missed.
+            feed.is_ended = signal.event == SHUTDOWN
+            if feed.is_ended:
+                feed.announcement = None
+        return self.shortest_ttl() < before
 
     def answered(self, publisher_id: str, envelope: Envelope) -> bool:
         """Take note of an answer. Return whether proofs of life have to come more often now."""

@@ -380,7 +380,8 @@ class ResponderProtocol:
         envelope = signal.envelope
         if envelope is not None:
             self._remember(self._received, envelope.id, now)
-            self._following.handed_out(signal)
+            if self._following.handed_out(signal) and self._answers.ttl is not None:
+                self._beat_at = min(self._beat_at, now)
         if self._is_locked_out(signal):
             self.counters["filtered"] += 1
             return

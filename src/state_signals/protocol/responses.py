@@ -108,7 +108,6 @@ class Responses:
     def answered(self, response: WireResponse, legal_events: Collection[str], now: float) -> None:
         """Take an answer."""
         responder_id = response.responder_id
-        self._presence.heard(responder_id, now)
         if response.signal_id is None:
             if responder_id in self._speaks_v2:
                 self._refuse("no-signal-id", f"{responder_id!r:.80} has named its signal before, and now does not")
@@ -120,11 +119,13 @@ class Responses:
             known = (self._event_of(response.signal_id) if this is None else this.event) == response.event
             if known and responder_id not in self._speaks_v2:
                 self.speaks_v2(responder_id)
-            if this is None and known and not self._is_awaited(response.signal_id):
-                self._counters["not-awaited"] += 1
-                return
         if not known:
             self._unknown(response)
+            return
+        # Not before it is known that it can be its own: whoever forges one keeps nobody alive.
+        self._presence.heard(responder_id, now)
+        if this is None and response.signal_id is not None and not self._is_awaited(response.signal_id):
+            self._counters["not-awaited"] += 1
         elif response.ras is None:
             self._counters["no-ras"] += 1
         elif this is None:
@@ -137,8 +138,11 @@ class Responses:
     def progress(self, response: WireResponse, now: float) -> None:
         """Take a report that is no answer yet."""
         self._counters["progress"] += 1
+        signal_id = response.signal_id or ""
+        this = self._rounds.get(signal_id)
+        if (self._event_of(signal_id) if this is None else this.event) != response.event:
+            return
         self._presence.heard(response.responder_id, now)
-        this = self._rounds.get(response.signal_id or "")
         if this is not None:
             self.speaks_v2(response.responder_id)
             if response.state == "working" and this.worked(response.responder_id, now):
