@@ -241,6 +241,20 @@ def test_in_a_journal_that_began_anew_gaps_are_seen_from_the_first_new_signal_on
     assert reads(this, 1, 2, another(5), another(7)) == ([5, 7], 1)
 
 
+def test_of_several_that_were_sent_at_one_time_none_is_left_out_when_a_journal_began_anew():
+    this = feed()
+    takes(this, 1, 2)
+    this.begin_anew(0.0)
+    assert reads(this, 1, 2, arrival(3, sent=2.0), arrival(4, sent=2.0)) == ([3, 4], 0)
+
+
+def test_if_the_last_one_is_lost_whatever_was_sent_at_its_time_may_be_new():
+    this = feed()
+    takes(this, 1, 2)
+    this.begin_anew(0.0)
+    assert reads(this, 1, another(2, sent=2.0), arrival(3, sent=2.0)) == ([2, 3], 0)
+
+
 def test_while_it_is_not_known_where_a_journal_goes_on_broadcasts_are_held_back():
     this = feed()
     takes(this, 1, 2)

@@ -161,7 +161,10 @@ class Book:
                 self.owners.update({each.plan.publisher_id: each for each in self.exporters if each is process})
                 self.something_is_gone()
             elif command[0] == "ZADD" and key == self.server.keys.presence:
-                self.beats.update(dict.fromkeys(map(str, command[3::2]), self.world.now))
+                # Whoever was frozen after it had asked for the time shows that it lived then.
+                ahead = self.server.time() - self.world.now
+                shown = zip(command[3::2], command[2::2], strict=True)
+                self.beats |= {str(name): float(score) - ahead for name, score in shown}
             elif command[0] == "ZREM" and key == self.server.keys.presence:
                 # Whoever leaves does so, and its proof of life is not to be seen from then on.
                 self.beats.update(dict.fromkeys(map(str, command[2:]), -math.inf))

@@ -10,6 +10,7 @@ journal holds another one there, it is read from its beginning, and what was sen
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import msgspec
@@ -81,8 +82,9 @@ class Feed:
         self._gap_since: float | None = None
         self._is_doubtful = False
         self._is_compared = False
-        # Signals that were sent before that are known, whatever their positions are now; None: positions tell.
+        # Signals up to that one, or sent before it, are known, whatever their positions are now; None: positions tell.
         self._known_until: float | None = None
+        self._known_id: str | None = None
 
     # When to read the journal, and from where
 
@@ -134,7 +136,8 @@ class Feed:
 
     def begin_anew(self, now: float) -> None:
         """Read the whole journal: positions have another meaning now."""
-        self._known_until, self._is_doubtful, self._gap_since = self.sent, False, None
+        self._known_until, self._known_id = self.sent, self._last_id or self._known_id
+        self._is_doubtful, self._gap_since = False, None
         self.last, self._last_id, self.beyond = 0, None, None
         self._ahead.clear()
         self._bytes_ahead = 0
@@ -239,19 +242,29 @@ class Feed:
     def _new(self, arrivals: list[Arrival]) -> tuple[list[Arrival], int]:
         passed: list[Arrival] = []
         missed = 0
-        for arrival in arrivals:
+        for arrival in self._unknown(arrivals):
             last = self.last or 0
             if arrival.envelope.seq <= last:
                 continue
-            if self._known_until is not None:
-                if arrival.envelope.sent <= self._known_until:
-                    self.last, self._last_id = arrival.envelope.seq, arrival.envelope.id
-                    continue
-            else:
+            if self._known_until is None:
                 missed += arrival.envelope.seq - last - 1
             self._known_until = None
             passed.append(self._pass(arrival))
         return passed, missed
+
+    def _unknown(self, arrivals: list[Arrival]) -> list[Arrival]:
+        """Return what comes after the signals that are known though positions do not tell."""
+        if self._known_until is None:
+            return arrivals
+        until, ids = self._known_until, [each.envelope.id for each in arrivals]
+        if self._known_id in ids:
+            count, self._known_until = ids.index(self._known_id) + 1, None
+        else:
+            # Several may have been sent at that very time. Whoever has got one of them remembers it.
+            count = len(list(itertools.takewhile(lambda each: each.envelope.sent < until, arrivals)))
+        if count:
+            self.last, self._last_id = arrivals[count - 1].envelope.seq, arrivals[count - 1].envelope.id
+        return arrivals[count:]
 
     def _skip_or_wait(self, now: float) -> int:
         """What was broadcast is ahead of the journal: wait for whoever restores that, but not for ever."""
