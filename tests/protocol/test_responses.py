@@ -48,6 +48,21 @@ def test_the_round_is_over_with_the_last_answer():
     assert core.next_deadline() is None
 
 
+def test_answers_gather_no_longer_than_any_open_round_can_wait():
+    core = initialized("a", "b", "c")
+    assert core.gathering(10.0) == 0.0
+    older = publish(core, now=10.0, tells_outcomes=False)
+    answer(core, "a", older, now=11.0)
+    assert core.gathering(11.0) == pytest.approx(0.06)
+    newer = publish(core, now=11.0, tells_outcomes=False)
+    assert core.gathering(11.1) == 0.0
+    answer(core, "a", newer, now=11.1)
+    assert core.gathering(11.1) == pytest.approx(0.006)
+    for name in ("b", "c"):
+        answer(core, name, newer, now=11.2)
+    assert core.gathering(11.2) == pytest.approx(0.072)
+
+
 def test_each_outcome_is_told_as_it_becomes_known():
     core = initialized("a", "b", "c")
     signal_id = publish(core, timeout=20)

@@ -55,6 +55,28 @@ def test_a_round_of_nobody_is_over_and_no_success():
     assert this.result(100.0) == (ResultCodes.MISSING_RESPONSE, {})
 
 
+def test_answers_gather_for_a_small_part_of_the_time_so_far_and_of_what_is_left():
+    names = [f"r{number}" for number in range(100)]
+    this = round_of(*names, tells_outcomes=False)
+    # Nobody knows yet how fast they come.
+    assert this.gathering(101.0) == 0.0
+    answered(this, *names[:10])
+    assert this.gathering(101.0) == pytest.approx(0.06)
+    assert this.gathering(103.0) == pytest.approx(0.18)
+    # One is left, which is expected after a 99th of the time.
+    answered(this, *names[10:99])
+    assert this.gathering(101.0) == pytest.approx(0.5 / 99)
+    answered(this, names[99])
+    assert this.gathering(101.0) == 0.0
+
+
+@pytest.mark.parametrize("options", [{"tells_outcomes": True}, {"tells_outcomes": False, "fail_fast": True}])
+def test_answers_do_not_gather_where_each_matters(options):
+    this = round_of("a", "b", "c", **options)
+    answered(this, "a")
+    assert this.gathering(101.0) == 0.0
+
+
 def test_the_roster_of_a_round_is_that_of_its_beginning():
     roster = {"a"}
     this = Round("id", "start", roster, RoundOptions(), now=0.0, max_outsiders=9)

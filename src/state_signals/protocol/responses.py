@@ -182,6 +182,10 @@ class Responses:
         """Whether a signal is an initialization of ours; None, from version 1, may be."""
         return signal_id is None or signal_id in self._announcements
 
+    def gathering(self, now: float) -> float:
+        """Return the seconds for which answers may gather before they are read; 0.0: read them as they come."""
+        return min((this.gathering(now) for this in self._rounds.values()), default=0.0)
+
     def next_deadline(self) -> float:
         """Return when `expire` has something to do; infinite: never."""
         earliest = math.inf

@@ -16,6 +16,9 @@ __all__ = ["Round", "RoundOptions"]
 _SUCCESS = MEMBER[MemberEvent.ANSWERED_SUCCESS]
 _FAILURE = MEMBER[MemberEvent.ANSWERED_FAILURE]
 
+_SHARE_OF_PAST, _SHARE_OF_REST = 0.06, 0.5
+"""Parts of the time of a round for which its answers may gather."""
+
 
 class RoundOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What the user asks of a round.
@@ -136,6 +139,16 @@ class Round:
         self.pending.difference_update(due)
         self._unsuccessful += len(due)
         return due
+
+    def gathering(self, now: float) -> float:
+        """Return the seconds for which answers may gather before they are read; 0.0: read them as they come.
+
+        Never so long that the last answer would wait: it is a small part of the time that it has taken so far, and of
+        the time that it will still take if it goes on as it has begun.
+        """
+        if self.is_eager or not self.reports:
+            return 0.0
+        return (now - self.started) * min(_SHARE_OF_PAST, _SHARE_OF_REST * len(self.pending) / len(self.reports))
 
     def next_deadline(self) -> float | None:
         """Return when `expire` has something to do; None: never."""

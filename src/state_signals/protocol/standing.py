@@ -182,6 +182,10 @@ class Standing:
         deadline = min(moments)
         return None if deadline == float("inf") else deadline
 
+    def gathering(self, now: float) -> float:
+        """Return the seconds for which responses may gather before more are read; 0.0: read them as they come."""
+        return self._responses.gathering(now)
+
     def next_upkeep(self) -> float:
         """Return when `next_request` is due though nobody waits; infinite: never."""
         return self._server.next_upkeep()

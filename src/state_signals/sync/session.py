@@ -46,6 +46,12 @@ __all__ = ["Session"]
 _LONGEST_WAIT = 86_400.0
 """Seconds that are waited in one go: the platform's clock takes no more than some centuries."""
 
+_LONGEST_GATHERING = 0.0002
+"""Seconds for which answers may gather, at the most: somebody may have begun another round meanwhile."""
+
+_SLEEP_TAKES = 0.00005
+"""Seconds that a sleep takes longer than it is told to."""
+
 _Completed = TypeVar("_Completed", RoundCompleted, SubscriptionCompleted, SignalSent, ClaimHeld, CaughtUp)
 
 
@@ -326,10 +332,13 @@ class Session(ExporterEndpoint):
             self._core.messages_received(arrived, now)
             if position is not None:
                 self._core.responses_read(position)
-            due = self._core.next_upkeep()
+            due, gathering = self._core.next_upkeep(), self._core.gathering(now)
         self._tell_waiters()
         if due <= now:
             self._link.wake()
+        if gathering > _SLEEP_TAKES:
+            # Else the server hands out the next one alone, and asking for the others takes as long as reading many.
+            time.sleep(min(gathering, _LONGEST_GATHERING) - _SLEEP_TAKES)
 
     def _responses_lost(self) -> None:
         with self._lock:
