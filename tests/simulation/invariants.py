@@ -245,10 +245,11 @@ class Book:
 
     def _check_gap(self, responder: Responder, publisher_id: str, heard: Heard, taken: Taken) -> None:
         assert heard.place is not None
-        missed, heard.missed = heard.missed, 0
         between = self.histories[publisher_id][heard.place + 1 : taken.place]
         if not between:
+            # What is missed may be told of together with what comes before that.
             return
+        missed, heard.missed = heard.missed, 0
         self.something_is_gone()
         journal = self.in_journal(publisher_id)
         for skipped in between:
