@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import msgspec
 
@@ -76,6 +77,8 @@ class Feed:
         self._max_ahead = max_ahead
         self._ahead: dict[int, Arrival] = {}
         self._bytes_ahead = 0
+        # Positions of what has been held back since before the server was in doubt.
+        self._old: set[int] = set()
         self._wanted_at = math.inf
         self._look_every = _LOOK_EVERY
         self._look_at = now + _LOOK_EVERY
@@ -112,6 +115,7 @@ class Feed:
         """Have the journal read before anything else is handed out: the server may have lost data."""
         self._is_doubtful = self._last_id is not None
         self.beyond = self._gap_since = None
+        self._old = set(self._ahead)
         self.want(now)
 
     def look(self, now: float) -> None:
@@ -177,6 +181,10 @@ class Feed:
         if verdict is None:
             self.want(now)
             return [], 0
+        if self._is_doubtful:
+            # It is in the journal as well. If it is not, the server has lost it, and its position is another's by now.
+            self._let_go(self._ahead.keys() & self._old)
+            self._old.clear()
         self._is_doubtful = False
         passed, missed = self._new(arrivals)
         passed += self._drain()
@@ -194,7 +202,7 @@ class Feed:
         self._wanted_at = math.inf
         self._is_doubtful, self._known_until, self.beyond = False, None, None
         missed = self._skip()
-        return self._drain(is_sure=True), missed
+        return self._drain(), missed
 
     def has_patience(self, now: float) -> bool:
         """Whether to wait for somebody who may put back what is missing."""
@@ -284,29 +292,20 @@ class Feed:
         return missed
 
     def _hold(self, arrival: Arrival) -> None:
-        before = self._ahead.get(arrival.envelope.seq)
-        if before is not None and before.envelope.sent >= arrival.envelope.sent:
+        if arrival.envelope.seq in self._ahead or self._bytes_ahead + arrival.size > self._max_ahead:
             return
-        self._let_go(arrival.envelope.seq)
-        if self._bytes_ahead + arrival.size <= self._max_ahead:
-            self._ahead[arrival.envelope.seq] = arrival
-            self._bytes_ahead += arrival.size
+        self._ahead[arrival.envelope.seq] = arrival
+        self._bytes_ahead += arrival.size
 
-    def _let_go(self, seq: int) -> Arrival | None:
-        arrival = self._ahead.pop(seq, None)
-        if arrival is not None:
-            self._bytes_ahead -= arrival.size
-        return arrival
+    def _let_go(self, seqs: Iterable[int]) -> None:
+        for seq in tuple(seqs):
+            self._bytes_ahead -= self._ahead.pop(seq).size
 
-    def _drain(self, *, is_sure: bool = False) -> list[Arrival]:
-        passed: list[Arrival] = []
-        for seq in [seq for seq in self._ahead if seq <= (self.last or 0)]:
-            self._let_go(seq)
-        while self.last is not None and (arrival := self._let_go(self.last + 1)) is not None:
-            if arrival.envelope.sent < self.sent and not is_sure:
-                # It comes from before the server lost data, and the position is another signal's: the journal knows.
-                self._wanted_at = -math.inf
-                return passed
+    def _drain(self) -> list[Arrival]:
+        passed = []
+        self._let_go(seq for seq in self._ahead if seq <= (self.last or 0))
+        while self.last is not None and (arrival := self._ahead.get(self.last + 1)) is not None:
+            self._let_go([self.last + 1])
             passed.append(self._pass(arrival))
         if not self._ahead:
             self._gap_since = None
