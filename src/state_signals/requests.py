@@ -143,10 +143,12 @@ class JournalChecked(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         head: `seq` of the newest signal in the journal; 0: there is none.
         owner: whose the `publisher_id` is; None: nobody's.
+        newest: that signal as it was broadcast; empty: there is none.
     """
 
     head: int
     owner: bytes | None
+    newest: bytes = b""
 
 
 class Restore(msgspec.Struct, frozen=True, gc=False):
@@ -217,6 +219,7 @@ class Release(msgspec.Struct, frozen=True, gc=False):
         keeps_record: leave record and roster to whoever resumes the exporter.
         lives_on: with that, let the exporter count as live until what is its own expires.
         position: how far the responses were read, to be kept in the record.
+        roster: what they have changed in the roster, and was not saved; None: nothing.
         verdicts: see `Publish`.
     """
 
@@ -225,6 +228,7 @@ class Release(msgspec.Struct, frozen=True, gc=False):
     keeps_record: bool = False
     lives_on: bool = False
     position: bytes | None = None
+    roster: SaveRoster | None = None
     verdicts: tuple[bytes, ...] = ()
 
 

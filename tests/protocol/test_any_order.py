@@ -192,6 +192,8 @@ class AnyWorld(RuleBasedStateMachine):
         for event in ends:
             assert event.result.pending == self.open[event.signal_id].pending
             self.end(event.signal_id)
+        self.ended |= dict.fromkeys(self.announced, INITIALIZATION)
+        self.announced.clear()
         assert told[len(ends) :] == [SubscriptionCompleted(enough=False)] * self.is_waiting
         self.is_waiting = False
         self.subs = set()
@@ -235,14 +237,14 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(responder=anybody, data=st.data())
     def somebody_subscribes(self, responder, data):
         is_welcome = self.subscribe(
-            responder, data.draw(st.sampled_from([None, *self.announced, *self.open, "f" * 32]))
+            responder, data.draw(st.sampled_from([None, *self.announced, *self.open, *list(self.ended)[-6:], "f" * 32]))
         )
         assert not (self.is_waiting and is_welcome and self.has_enough)
 
     @rule(responder=anybody, data=st.data())
     def somebody_leaves(self, responder, data):
         self.expire()
-        signal_id = data.draw(st.sampled_from([*self.announced, "f" * 32]))
+        signal_id = data.draw(st.sampled_from([*self.announced, *list(self.ended)[-6:], "f" * 32]))
         if responder in self.subs and signal_id in self.announced:
             self.subs.discard(responder)
             self.expected.discard(responder)

@@ -20,6 +20,8 @@ from tests.protocol.stage import (
     envelopes,
     events,
     events_of,
+    every_event,
+    identifier,
     initialized,
     publish,
     result,
@@ -299,6 +301,21 @@ def test_a_responder_may_subscribe_at_any_time_until_shutdown():
     core.shutdown(now=0.0, sent=0.0)
     subscribe(core, "too-late")
     assert core.subs == set()
+
+
+def test_who_answers_late_to_what_was_announced_before_a_shutdown_is_not_subscribed():
+    core = initialized("a")
+    core.shutdown(now=0.0, sent=0.0)
+    subscribe(core, "a", identifier(1))
+    core.initialize(["start"], now=1.0, sent=1.0)
+    core.work(1.0)
+    every_event(core)
+    subscribe(core, "a", identifier(1))
+    assert core.subs == set()
+    assert core.counters == {"late": 2}
+    assert events(core) == []
+    subscribe(core, "a", core._announced_id)
+    assert core.subs == {"a"}
 
 
 def test_a_responder_that_subscribes_during_a_round_is_not_part_of_it():

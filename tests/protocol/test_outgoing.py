@@ -133,14 +133,25 @@ def test_a_signal_whose_time_is_over_is_given_up_once():
 
 def test_only_a_signal_that_may_be_there_can_have_been_taken():
     outgoing = queue()
-    assert not outgoing.was_taken(99)
+    assert not outgoing.was_taken(99, signal(99))
     outgoing = queue(11)
     first = outgoing.first()
     assert first is not None
-    assert not outgoing.was_taken(1)
+    assert not outgoing.was_taken(1, first.entry.data)
     first.is_attempted = True
-    assert not outgoing.was_taken(0)
-    assert outgoing.was_taken(1)
+    assert not outgoing.was_taken(0, b"")
+    assert not outgoing.was_taken(1, signal(1, id=identifier(12)))
+    assert outgoing.was_taken(1, first.entry.data)
+
+
+def test_what_was_given_up_and_has_arrived_after_all_keeps_its_position():
+    outgoing = queue(12)
+    outgoing.adopt(1, signal(1, id=identifier(11)))
+    following = outgoing.first()
+    assert following is not None
+    assert (following.signal_id, following.entry.seq) == (identifier(12), 2)
+    outgoing.taken()
+    assert [entry.seq for entry in outgoing.missing_after(0)] == [1, 2]
 
 
 def test_what_a_journal_has_lost_is_what_we_remember_beyond_its_end():

@@ -295,3 +295,15 @@ def test_what_has_been_said_is_known_to_be_told_or_not():
     core.work()
     assert not core.has_to_tell
     assert core.has_events
+
+
+def test_what_was_heard_last_of_the_roster_is_left_to_whoever_resumes():
+    server = Server()
+    core = Exporter(server, owner=b"them")
+    core.initialize(["start"], now=0.0, sent=0.0)
+    subscribe(core, "a", identifier(1))
+    core.work(0.0)
+    subscribe(core, "b", identifier(1))
+    core.responses_read(b"9-0")
+    server.carry_out(core.release(keeps_record=True, lives_on=True))
+    assert resuming(server).subs == {"a", "b"}

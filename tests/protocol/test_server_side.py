@@ -303,6 +303,29 @@ def test_a_position_that_is_taken_is_ours_or_shows_that_somebody_has_taken_our_p
         assert (ClaimRefused(b"them") in told) is not is_ours
 
 
+def test_a_signal_that_was_given_up_and_arrives_after_all_takes_nobodys_place():
+    core = initialized("a")
+    given_up = core.publish("start", timeout=1.0, now=0.0, sent=0.0)
+    request = loses_request(core)
+    core.handle_timeout(1.0, 1.0)
+    assert SignalUnsent(given_up) in every_event(core)
+    signal_id = core.publish("stop", now=1.0, sent=1.0)
+    # It was on its way for longer than the exporter has waited for it.
+    check = core.next_request(1.0)
+    assert isinstance(check, CheckJournal)
+    core.reply_received(check, core.server.carry_out(check), 1.0)
+    core.server.carry_out(request)
+    core.work(1.0)
+    assert SignalSent(signal_id) in every_event(core)
+    journal = [decode_signal(data).envelope for data in core.server.journal()]
+    assert [(each.seq, each.id) for each in journal if each] == [(1, identifier(1)), (2, given_up), (3, signal_id)]
+    # Also if the server loses both.
+    core.server.forget_journal()
+    core.reconnects(2.0)
+    core.work(2.0)
+    assert [decode_signal(data).seq for data in core.server.journal()] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("is_refused", [False, True])
 def test_a_position_that_is_taken_by_what_is_gone_is_no_reason_to_try_for_ever(is_refused):
     core = initialized()

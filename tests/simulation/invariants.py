@@ -253,7 +253,7 @@ class Book:
         self.something_is_gone()
         journal = self.in_journal(publisher_id)
         for skipped in between:
-            if skipped.is_gone or skipped.id in heard.got:
+            if skipped.is_gone or skipped.id in heard.got or self._has_come_between(publisher_id, skipped, taken):
                 continue
             is_excused = skipped.id not in journal and not skipped.by.was_well_since(
                 self.world.now - _GIVEN_UP_AFTER - _LATENCY
@@ -264,6 +264,11 @@ class Book:
                     f"{skipped.event} {skipped.seq} (it was {'told' if missed else 'not told'} so)"
                 )
             heard.got.add(skipped.id)
+
+    def _has_come_between(self, publisher_id: str, skipped: Taken, taken: Taken) -> bool:
+        """Whether a signal is of somebody who had the name while its owner was out of touch, and does not any more."""
+        before = self.histories[publisher_id][: skipped.place]
+        return skipped.by is not taken.by and any(each.by is taken.by for each in before)
 
     def responder_hears_all(self, responder: Responder) -> None:
         """From here on a responder must not miss anything of exporters that can be seen, or that come later."""

@@ -77,6 +77,12 @@ class Responder(Party):
         self.start(self.keep_up())
         self.start(self._main())
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are signals that the user has not come to."""
+        has_unread = self._inbox is not None and self._inbox.has_arrived
+        return self.acting > 0 or bool(self.core._events) or has_unread
+
     # What the shell does
 
     async def _main(self) -> None:

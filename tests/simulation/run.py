@@ -147,8 +147,9 @@ class _Play:
         return self.world.rng.choice([0.0, 2.0, 2.0, 20.0]) * self.world.rng.random()
 
     def _check_subscriptions(self) -> None:
-        """Whoever is there is on every roster."""
-        names = {each.responder_id for each in self.book.incarnations if each.is_alive and not each.is_leaving}
+        """Whoever is there is on every roster, unless its user has still much to do before that."""
+        there = [each for each in self.book.incarnations if each.is_alive and not each.is_leaving]
+        names = {each.responder_id for each in there if not each.is_behind}
         for exporter in self.book.live_exporters():
             if exporter.plan.journal and not exporter.plan.strict_v1:
                 if exporter.initialized_at > self.world.now - 5.0:

@@ -186,6 +186,11 @@ class Inbox(Line):
         self.server.keyspace.subscribe(key, self._added)
         self._added()
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether there is something to receive."""
+        return bool(self._arrived)
+
     async def receive(self, until: float) -> list[bytes]:
         """Return what has arrived; wait for it until then. Empty if the time is up."""
         if not self._arrived and self.is_open:

@@ -131,7 +131,7 @@ def test_a_restored_journal_goes_on_where_it_ended(server: Server):
     assert [fields[1] for _, fields in server.ask("XRANGE", JOURNAL, "-", "+")] == [b"one", b"2", b"3"]
     assert heard == [b"3"]
     assert server.ask("HGETALL", ROSTER) == [b"pcp", b"{}"]
-    assert server(requests.CheckJournal("fio")) == requests.JournalChecked(head=3, owner=None)
+    assert server(requests.CheckJournal("fio")) == requests.JournalChecked(3, None, newest=b"3")
 
 
 # Responses
@@ -304,3 +304,15 @@ def test_what_is_released_is_gone_but_for_the_streams(server: Server):
     assert server.ask("HGETALL", RECORD) == server.ask("HGETALL", ROSTER) == []
     assert len(server.ask("XRANGE", JOURNAL, "-", "+")) == 1
     assert server(requests.Discover(60.0)).seen == {}
+
+
+def test_whoever_leaves_a_run_to_others_leaves_all_that_is_known_of_its_roster(server: Server):
+    server(requests.Claim("fio", b"me", 10.0))
+    server(requests.Publish("fio", Entry(1, b"1"), record={"info": b"{}"}))
+    server(requests.SaveRoster("fio", {"pcp": b"{}", "vmstat": b"{}"}))
+    unsaved = requests.SaveRoster("fio", {"iostat": b"{}"}, gone=("pcp",))
+    server(requests.Release("fio", b"you", keeps_record=True, roster=unsaved))
+    assert b"iostat" not in server.ask("HGETALL", ROSTER)
+    server(requests.Release("fio", b"me", keeps_record=True, position=b"5-0", roster=unsaved))
+    assert server.ask("HGETALL", ROSTER)[::2] == [b"vmstat", b"iostat"]
+    assert server.ask("HGETALL", RECORD)[-2:] == [b"position", b"5-0"]

@@ -192,6 +192,7 @@ REQUESTS: list[Any] = [
     requests.SaveRoster("fio", {}),
     requests.Release("fio", ME),
     requests.Release("fio", YOU),
+    requests.Release("fio", ME, keeps_record=True, roster=requests.SaveRoster("fio", {"pcp": b"{}"}, gone=("nobody",))),
     requests.OpenResponses("fio"),
     requests.OpenResponses("fio", after=b"1-1"),
     requests.OpenResponses("fio", after=b"99999999999999-0"),

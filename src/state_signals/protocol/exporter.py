@@ -243,6 +243,7 @@ class ExporterProtocol(Standing):
             keeps_record,
             lives_on=lives_on,
             position=self.position,
+            roster=registration.save() if keeps_record else None,
             verdicts=self._server.unwritten(),
         )
 
@@ -273,6 +274,7 @@ class ExporterProtocol(Standing):
 
     def _end_what_is_open(self, now: float) -> None:
         self._responses.end_all(now)
+        self._responses.run_ended()
         self._roster.close()
         self._announcement = self._initialization = None
         self._presence.forget_all()

@@ -74,15 +74,17 @@ class Publication:
             encode_signal(self.signal, envelope, limits=limits)
 
 
-def broadcast_again(data: bytes, limits: Limits) -> bytes:
-    """Return a signal of ours as it is broadcast once more."""
+def broadcast_again(data: bytes, limits: Limits, *, redelivered: bool = False) -> bytes:
+    """Return a signal of ours as it is broadcast once more, to all or to one responder."""
     try:
         signal = decode_signal(data, limits=limits)
     except MalformedMessage:
         # What was found beside the journal may be anybody's.
         return data
     envelope = signal.envelope
-    return data if envelope is None else encode_signal(signal, replace(envelope, again=True), limits=limits)
+    if envelope is None:
+        return data
+    return encode_signal(signal, replace(envelope, again=True, redelivered=redelivered), limits=limits)
 
 
 class Outgoing:
@@ -138,10 +140,7 @@ class Outgoing:
         self.head = publication.entry.seq
         if not is_journaled:
             return publication
-        self._taken.append(publication.entry)
-        self._bytes_taken += len(publication.entry.data)
-        while len(self._taken) > self._limits.max_remembered or self._bytes_taken > self._limits.max_journal_memory:
-            self._bytes_taken -= len(self._taken.popleft().data)
+        self._remember(publication.entry)
         return publication
 
     def dropped(self) -> Publication:
@@ -192,14 +191,30 @@ class Outgoing:
         """Go on after what an earlier owner has written."""
         self.head = max(self.head, head)
 
+    def adopt(self, head: int, newest: bytes) -> None:
+        """Go on after a signal that had been given up before it arrived there after all."""
+        self.head = head
+        self._remember(Entry(head, newest))
+
     def has_said_nothing_after(self, head: int) -> bool:
         """Whether nothing has gone out, or may have, since the journal ended at `head`."""
         return self.head == head and not (self._queue and self._queue[0].is_attempted)
 
-    def was_taken(self, head: int) -> bool:
-        """Whether the first signal, sent without a reply, is in a journal that ends at `head`."""
-        return bool(self._queue) and self._queue[0].is_attempted and head >= self._queue[0].entry.seq
+    def was_taken(self, head: int, newest: bytes) -> bool:
+        """Whether the first signal, sent without a reply, is in a journal that ends at `head` with `newest`.
+
+        An earlier one that was given up may have arrived late, and taken its position.
+        """
+        if not self._queue or not self._queue[0].is_attempted or head < self._queue[0].entry.seq:
+            return False
+        return self._queue[0].signal_id.encode() in newest
 
     def missing_after(self, head: int) -> tuple[Entry, ...]:
         """Return what we remember of the signals that a journal which ends at `head` has lost."""
         return tuple(entry for entry in self._taken if entry.seq > head)
+
+    def _remember(self, entry: Entry) -> None:
+        self._taken.append(entry)
+        self._bytes_taken += len(entry.data)
+        while len(self._taken) > self._limits.max_remembered or self._bytes_taken > self._limits.max_journal_memory:
+            self._bytes_taken -= len(self._taken.popleft().data)

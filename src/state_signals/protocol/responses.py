@@ -9,6 +9,7 @@ from typing import Any
 
 from state_signals.codec import WireResponse
 from state_signals.limits import Limits
+from state_signals.messages import INITIALIZATION
 from state_signals.protocol.events import (
     Event,
     LateResponse,
@@ -34,15 +35,22 @@ class Responses:
         counters: counts what does not count.
         emit: takes the events.
         presence: takes responses as proofs of life.
+        unexpected: called with whoever answers a signal by its identifier, and is not waited for.
     """
 
     def __init__(
-        self, limits: Limits, counters: Counter[str], emit: Callable[[Event], None], presence: Presence
+        self,
+        limits: Limits,
+        counters: Counter[str],
+        emit: Callable[[Event], None],
+        presence: Presence,
+        unexpected: Callable[[str], None],
     ) -> None:
         self._limits = limits
         self._counters = counters
         self._emit = emit
         self._presence = presence
+        self._unexpected = unexpected
         self._rounds: dict[str, Round] = {}
         self._signals: dict[str, Publication] = {}
         self._announcements: OrderedDict[str, None] = OrderedDict()
@@ -76,6 +84,12 @@ class Responses:
     def announced(self, signal_id: str) -> None:
         """Remember an initialization: answers to it subscribe."""
         self._remember(self._announcements, signal_id, None)
+
+    def run_ended(self) -> None:
+        """Take no more answers to the initializations so far: whoever is still there answers the next one."""
+        for signal_id in self._announcements:
+            self._remember(self._ended, signal_id, INITIALIZATION)
+        self._announcements.clear()
 
     def abandon(self, signal_id: str) -> None:
         """Forget a round that nobody waits for any more."""
@@ -130,6 +144,7 @@ class Responses:
             self._counters["no-ras"] += 1
         elif this is None:
             self._late(response)
+            self._surprised_by(response)
         elif not this.answered(responder_id, response.ras, response.message, response.took, now):
             self._surplus(response, this.reports.get(responder_id))
         elif this.is_eager or not this.pending:
@@ -177,6 +192,10 @@ class Responses:
     def speakers(self) -> Collection[str]:
         """Those that are known to speak version 2."""
         return self._speaks_v2
+
+    def has_ended(self, signal_id: str | None) -> bool:
+        """Whether a signal is one of ours of which nothing is expected any more."""
+        return signal_id in self._ended
 
     def is_announcement(self, signal_id: str | None) -> bool:
         """Whether a signal is an initialization of ours; None, from version 1, may be."""
@@ -252,11 +271,16 @@ class Responses:
     def _surplus(self, response: WireResponse, report: Report | None) -> None:
         if report is None:
             self._counters["not-in-roster"] += 1
+            self._surprised_by(response)
         elif report.ras is None:
             # It was given up before, while others are still waited for.
             self._late(response)
         else:
             self._counters["repeated"] += 1
+
+    def _surprised_by(self, response: WireResponse) -> None:
+        if response.signal_id is not None:
+            self._unexpected(response.responder_id)
 
     def _late(self, response: WireResponse) -> None:
         if response.again:

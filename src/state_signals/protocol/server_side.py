@@ -12,7 +12,7 @@ import msgspec
 
 from state_signals.limits import Limits
 from state_signals.protocol.events import ClaimHeld, ClaimRefused, Degraded, Event, Restored, SignalRefused, SignalSent
-from state_signals.protocol.outgoing import Outgoing, Publication
+from state_signals.protocol.outgoing import Outgoing, Publication, broadcast_again
 from state_signals.protocol.presence import Presence
 from state_signals.protocol.redelivery import Redeliveries
 from state_signals.protocol.registration import Registration
@@ -158,6 +158,12 @@ class ServerSide:
             data = publication.encode(publication.entry.seq, self._limits, redelivered=True).data
             self._redeliveries.add(responder_id, publication.signal_id, data)
 
+    def invite(self, responder_id: str, signal_id: str, initialization: bytes) -> None:
+        """Send one responder an initialization that is on the server again, until it answers."""
+        if self._redeliveries.can_send:
+            data = broadcast_again(initialization, self._limits, redelivered=True)
+            self._redeliveries.add(responder_id, signal_id, data)
+
     def write_down(self, verdict: bytes) -> None:
         """Keep what has become of a round, for those who look back."""
         if self.is_journaled and self._writes_down:
@@ -205,7 +211,7 @@ class ServerSide:
                 self._check_beginning(reply.server_time)
             case PositionTaken():
                 self._written(request)
-                # The journal knows whose signal that is; if it is not there any more, it has been ours.
+                # The journal knows which signal that is; if there is none any more, it has been this one.
                 self._is_checked = False
                 self._is_position_taken = True
             case _:
@@ -366,8 +372,13 @@ class ServerSide:
         if self.registration.refused_by is not None:
             # What the journal holds is theirs.
             return
-        if self.outgoing.was_taken(reply.head) or self._is_position_taken:
+        is_there = self.outgoing.was_taken(reply.head, reply.newest)
+        if is_there or (self._is_position_taken and reply.head <= self.outgoing.head):
             self._signal_taken()
+        self._is_position_taken = False
+        if reply.head > self.outgoing.head:
+            # Else responders would take the next one for that.
+            self.outgoing.adopt(reply.head, reply.newest)
         self._lost = self.outgoing.missing_after(reply.head)
         if self._lost:
             self._announces_again = True

@@ -179,7 +179,8 @@ class Commands:
     def _check_journal(self, request: requests.CheckJournal) -> Steps:
         journal, owner = self._keys.journal(request.publisher_id), self._keys.owner(request.publisher_id)
         newest, found = _good((yield Batch(journal, (("XREVRANGE", journal, "+", "-", "COUNT", 1), ("GET", owner)))))
-        return requests.JournalChecked(head=_head(newest), owner=found)
+        signals = _values(newest, SIGNAL)
+        return requests.JournalChecked(head=_head(newest), owner=found, newest=signals[0] if signals else b"")
 
     def _restore(self, request: requests.Restore) -> Steps:
         name = request.publisher_id
@@ -222,10 +223,7 @@ class Commands:
 
     def _save_roster(self, request: requests.SaveRoster) -> Steps:
         roster = self._keys.roster(request.publisher_id)
-        commands = [_hset(roster, fields) for fields in _chunks(request.joined)]
-        if request.gone:
-            commands.append(("HDEL", roster, *request.gone))
-        _good((yield Batch(roster, (*commands, self._expire(roster)))))
+        _good((yield Batch(roster, (*_saved(roster, request), self._expire(roster)))))
         return requests.Done()
 
     def _release(self, request: requests.Release) -> Steps:
@@ -236,6 +234,8 @@ class Commands:
             return requests.Done()
         others = () if request.keeps_record else (self._keys.record(name), self._keys.roster(name))
         commands: list[Command] = [("DEL", owner, *others)]
+        if request.keeps_record and request.roster is not None:
+            commands += [*_saved(self._keys.roster(name), request.roster), self._expire(self._keys.roster(name))]
         if request.keeps_record and request.position is not None:
             commands.append(("HSET", self._keys.record(name), "position", request.position))
         commands += [self._expire(self._keys.journal(name)), self._expire(self._keys.reply(name))]
@@ -381,6 +381,11 @@ def _is_no_stream(refusal: Refusal) -> bool:
 
 def _hset(key: str, fields: Iterable[tuple[str, bytes]]) -> Command:
     return ("HSET", key, *(part for field in fields for part in field))
+
+
+def _saved(roster: str, request: requests.SaveRoster) -> list[Command]:
+    commands = [_hset(roster, fields) for fields in _chunks(request.joined)]
+    return [*commands, ("HDEL", roster, *request.gone)] if request.gone else commands
 
 
 def _chunks(fields: Mapping[str, bytes]) -> list[list[tuple[str, bytes]]]:
