@@ -70,7 +70,7 @@ DUE_AGAIN = 0.05
 OVERTIME = 0.02
 """Seconds after a call's deadline in which the core ends what is waited for; else the call does."""
 
-NO_REDELIVERY = "redelivery: if this responder dies while it acts, it does not get the signal again"
+NO_REDELIVERY = "redelivery: this responder does not get again what it has not answered"
 NO_STREAM = "the stream of responses: they come over the version 1 channel, and are lost while that is disconnected"
 NO_CHANNEL = "the version 1 channel: version 1 responders are not heard"
 

@@ -9,7 +9,7 @@ import time
 from typing import Any, Protocol
 
 from state_signals.exceptions import TransportError
-from state_signals.requests import CatchUp, CheckJournal, CheckPresence, Discover, Introduce
+from state_signals.requests import CatchUp, CheckJournal, CheckPresence, Discover, Introduce, Look
 
 __all__ = ["SHORTEST_TRY", "SHORTEST_WAIT", "Backoff", "Core", "Outage", "shows_that_it_works"]
 
@@ -22,7 +22,7 @@ SHORTEST_WAIT = 0.01
 _WORKS_AFTER = 0.02
 """Seconds that a connection has to last before the next one is made as soon as it is lost."""
 
-_READS = (CatchUp, CheckJournal, CheckPresence, Discover, Introduce)
+_READS = (CatchUp, CheckJournal, CheckPresence, Discover, Introduce, Look)
 
 _FIRST = 0.02
 _LONGEST = 2.0

@@ -31,6 +31,8 @@ __all__ = [
     "Introduced",
     "JournalChecked",
     "Leave",
+    "Look",
+    "Looked",
     "OpenResponses",
     "PositionTaken",
     "PresenceChecked",
@@ -280,6 +282,19 @@ class Introduced(msgspec.Struct, frozen=True, gc=False):
     newest: bytes | None
 
 
+class Look(msgspec.Struct, frozen=True, gc=False):
+    """Ask for the newest signal in a journal."""
+
+    publisher_id: str
+
+
+class Looked(msgspec.Struct, frozen=True, gc=False):
+    """It, as it was broadcast; None: there is none."""
+
+    publisher_id: str
+    newest: bytes | None
+
+
 class CatchUp(msgspec.Struct, frozen=True, gc=False):
     """Read a page of the journal: at most `count` entries that come after the signal with `seq` `after`.
 
@@ -330,8 +345,8 @@ ExporterRequest = (
     Claim | Publish | Redeliver | CheckJournal | Restore | Beat | CheckPresence | SaveRoster | Release | OpenResponses
 )
 ExporterReply = Claimed | Done | PositionTaken | JournalChecked | Beaten | PresenceChecked | ResponsesOpened
-ResponderRequest = Discover | Introduce | CatchUp | Answer | ShowPresence | Leave
-ResponderReply = Discovered | Introduced | CaughtUp | Done
+ResponderRequest = Discover | Introduce | Look | CatchUp | Answer | ShowPresence | Leave
+ResponderReply = Discovered | Introduced | Looked | CaughtUp | Done
 
 
 def stream_id(text: bytes) -> tuple[int, int]:

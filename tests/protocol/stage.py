@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from state_signals.messages import Envelope, Signal
 from state_signals.protocol.events import ClaimHeld, RoundCompleted, SignalSent
 from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.protocol.responder import ResponderProtocol
-from state_signals.requests import CatchUp, Publish, ShowPresence
+from state_signals.requests import CatchUp, Look, Publish, ShowPresence
 from state_signals.results import PublishResult
 from state_signals.transport.base import Batch
 from state_signals.transport.commands import Commands
@@ -237,8 +238,14 @@ class Responder(ResponderProtocol):
         self.server = server or Server()
 
     def work(self, now: float = 0.0, *, is_urgent: bool = False) -> list[Any]:
-        """Have everything sent that is to be sent, and return the requests."""
-        return self.server.serve(self, self.next_request, now, is_urgent=is_urgent)
+        """Have everything sent that is to be sent, and return the requests. It looks after silent exporters, too."""
+        done = self.server.serve(self, self.next_request, now, is_urgent=is_urgent)
+        return [request for request in done if not isinstance(request, Look)]
+
+    @property
+    def due(self) -> float:
+        """When it has something to say; looks aside."""
+        return -math.inf if self._answers else min(self._beat_at, self._answers.next_release())
 
     def query(self, now: float = 0.0) -> list[Any]:
         """Have everything asked that is to be asked, and return the requests."""

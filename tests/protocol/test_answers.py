@@ -72,7 +72,7 @@ def test_an_answer_is_sent_until_the_server_has_it():
     assert core.next_upkeep() == -math.inf
     assert said(core) == [(1, False)]
     assert core.work() == []
-    assert core.next_upkeep() == math.inf
+    assert core.due == math.inf
 
 
 def test_an_answer_of_which_nobody_knows_whether_it_arrived_is_sent_again_and_says_so():
@@ -367,7 +367,7 @@ def test_nobody_is_told_that_we_live_before_somebody_waits_for_us():
     core = Responder(presence_ttl=15.0)
     received(core, 1)
     assert core.work() == []
-    assert core.next_upkeep() == math.inf
+    assert core.due == math.inf
 
 
 def test_from_the_first_answer_on_it_is_shown_that_we_live_three_times_as_often_as_needed():
@@ -376,7 +376,7 @@ def test_from_the_first_answer_on_it_is_shown_that_we_live_three_times_as_often_
     first, second = core.work()
     assert first == ShowPresence(("a",))
     assert json.loads(second.data)["ttl"] == 15.0
-    assert core.next_upkeep() == 5.0
+    assert core.due == 5.0
     assert core.work(4.9) == []
     assert core.work(5.0) == [ShowPresence(("a",))]
 
@@ -385,10 +385,10 @@ def test_an_exporter_that_wants_proofs_of_life_more_often_gets_them():
     core = Responder(presence_ttl=15.0)
     subscribes(core, ttl=3.0)
     core.work()
-    assert core.next_upkeep() == 1.0
+    assert core.due == 1.0
     received(core, 2, event="shutdown", ttl=3.0)
     core.work(1.0)
-    assert core.next_upkeep() == 6.0
+    assert core.due == 6.0
 
 
 def test_an_exporter_that_goes_on_after_its_shutdown_gets_proofs_of_life_as_before():
@@ -398,11 +398,21 @@ def test_an_exporter_that_goes_on_after_its_shutdown_gets_proofs_of_life_as_befo
     core.work()
     received(core, 2, event="shutdown", ttl=3.0, journal=False)
     core.work(1.0)
-    assert core.next_upkeep() == 6.0
+    assert core.due == 6.0
     # The broadcast of its new initialization has been lost.
     answers_to(core, 4, ttl=3.0, journal=False, now=2.0)
     assert ShowPresence(("a",)) in core.work(2.0)
-    assert core.next_upkeep() == 3.0
+    assert core.due == 3.0
+
+
+def test_a_shutdown_that_is_overtaken_by_what_comes_after_it_ends_nothing():
+    core = Responder(presence_ttl=15.0)
+    core.comes(0.0)
+    answers_to(core, 3, ttl=3.0, journal=False)
+    core.work()
+    received(core, 2, event="shutdown", ttl=3.0, journal=False)
+    core.work(1.0)
+    assert core.due == 2.0
 
 
 def test_who_comes_to_know_us_later_need_not_wait_for_a_proof_of_life():
@@ -451,7 +461,7 @@ def test_without_the_permission_no_proof_of_life_is_promised_any_more_and_that_i
     assert (degraded.lost.partition(":")[0], degraded.why) == ("presence", NOPERM[1])
     answers_to(core, 2)
     assert [type(request) for request in core.work()] == [Answer]
-    assert core.next_upkeep() == math.inf
+    assert core.due == math.inf
 
 
 def test_a_proof_of_life_that_is_refused_for_now_is_given_later():
@@ -478,7 +488,7 @@ def test_who_leaves_says_good_bye_to_those_it_has_subscribed_to_and_takes_back_i
     assert (answer["state"], answer["event"], answer["signal_id"]) == ("left", "initialization", identifier(1))
     assert last == Leave(("a",))
     assert core.work(60.0) == []
-    assert core.next_upkeep() == math.inf
+    assert core.due == math.inf
 
 
 def test_the_good_bye_is_the_last_word():
@@ -584,11 +594,11 @@ def test_proofs_of_life_come_as_often_as_the_most_impatient_exporter_that_was_an
     told = [event.signal for event in events(core)]
     core.respond_to(told[0], 1, None, now=1.0, sent=1.0)
     core.work(1.0)
-    assert core.next_upkeep() == 4.0
+    assert core.due == 4.0
     # Whoever wants more often gets one at once.
     core.respond_to(told[1], 1, None, now=2.0, sent=2.0)
     assert ShowPresence(("a",)) in core.work(2.0)
-    assert core.next_upkeep() == 3.0
+    assert core.due == 3.0
 
 
 @pytest.mark.parametrize("ttl", [0.0, 1e-9])
@@ -598,7 +608,7 @@ def test_nobody_can_make_proofs_of_life_come_without_end(ttl):
     core.message_received(signal(1, ttl=ttl, journal=False), 1.0)
     core.respond_to(events(core)[0].signal, 1, None, now=1.0, sent=1.0)
     core.work(1.0)
-    assert core.next_upkeep() > 1.03
+    assert core.due > 1.03
 
 
 def test_what_is_no_longer_under_way_is_not_taken_for_sent():

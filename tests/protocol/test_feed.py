@@ -271,9 +271,35 @@ def test_after_a_silence_the_journal_is_looked_at():
     takes(this, 1, now=101.0)
     assert this.wanted_at == math.inf
     assert this.look_at == 101.0 + SILENCE
-    this.look(101.0 + SILENCE)
-    assert this.wanted_at == 101.0 + SILENCE
+    this.looked(arrival(1).envelope, 101.0 + SILENCE)
+    assert this.wanted_at == math.inf
     assert this.look_at == 101.0 + 3 * SILENCE
+
+
+@pytest.mark.parametrize("found", [None, arrival(2), another(1), another(2)])
+def test_if_it_holds_something_else_it_is_read(found):
+    this = feed()
+    takes(this, 1)
+    this.looked(found and found.envelope, 7.0)
+    assert this.wanted_at == 7.0
+
+
+def test_a_journal_without_signals_is_not_read_for_that():
+    this = feed()
+    this.looked(None, 7.0)
+    assert this.wanted_at == math.inf
+
+
+def test_what_was_passed_over_is_nothing_new():
+    this = feed(1)
+    this.looked(arrival(1).envelope, 7.0)
+    assert this.wanted_at == math.inf
+
+
+def test_a_look_that_fails_is_made_later():
+    this = feed()
+    this.put_off(7.0)
+    assert (this.wanted_at, this.look_at) == (math.inf, 17.0)
 
 
 def test_the_longer_a_silence_lasts_the_less_often_the_journal_is_looked_at_but_not_seldom():
@@ -281,7 +307,7 @@ def test_the_longer_a_silence_lasts_the_less_often_the_journal_is_looked_at_but_
     times = []
     for _ in range(5):
         now = this.look_at
-        this.look(now)
+        this.looked(None, now)
         times.append(this.look_at - now)
     assert times == [10.0, 20.0, 30.0, 30.0, 30.0]
     takes(this, 1, now=1000.0)
@@ -294,7 +320,7 @@ def test_an_exporter_that_has_shut_down_is_looked_at_less_and_less_often():
     times = []
     for _ in range(4):
         now = this.look_at
-        this.look(now)
+        this.looked(None, now)
         times.append(this.look_at - now)
     assert times == [2 * SILENCE, 4 * SILENCE, 8 * SILENCE, 16 * SILENCE]
     takes(this, 1, now=1000.0)
@@ -411,7 +437,7 @@ class Journey:
         self.rng.shuffle(self.under_way)
         while self.under_way:
             self.take(self.under_way.pop())
-        self.feed.look(self.now)
+        self.feed.looked(self.journal[-1].envelope if self.journal else None, self.now)
 
     def read(self) -> None:
         if self.now >= self.feed.wanted_at:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from state_signals import Limits, Signal
 from state_signals.codec import encode_signal
 from state_signals.protocol.events import Degraded, MessageRefused, SignalReceived, SignalsMissed
-from state_signals.requests import CatchUp, CaughtUp, Discover, Discovered, Done, Introduce, Introduced
+from state_signals.requests import CatchUp, CaughtUp, Discover, Discovered, Done, Introduce, Introduced, Look, Looked
 from state_signals.transport.base import Batch
 from tests.protocol.stage import (
     EPOCH,
@@ -370,11 +370,56 @@ def test_a_lost_broadcast_is_found_after_a_silence_even_if_it_was_the_last():
     says(fio, core, now=1.0)
     core.heard(1.0)
     says(fio, now=2.0)
+    assert core.next_deadline() == math.inf
+    assert core.next_upkeep() == 1.0 + SILENCE
+    core.work(1.0 + SILENCE)
     assert core.next_deadline() == 1.0 + SILENCE
-    core.handle_timeout(
-        1.0 + SILENCE,
-    )
     assert core.heard(1.0 + SILENCE) == [4]
+
+
+def test_when_nothing_is_lost_a_look_is_all():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    fio = running(server, now=1.0)
+    says(fio, core, now=1.0)
+    core.heard(1.0)
+    assert core.next_request(1.0 + SILENCE) == core.next_request(1.0 + SILENCE) == Look("fio-1")
+    assert core.next_request(1.0 + SILENCE, is_urgent=True) is None
+    assert core.next_upkeep() == -math.inf
+    core.work(1.0 + SILENCE)
+    assert core.next_deadline() == math.inf
+    assert core.next_upkeep() == 1.0 + 3 * SILENCE
+
+
+def test_a_look_that_is_refused_for_now_is_made_later():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    says(running(server, now=1.0), core, now=1.0)
+    core.heard(1.0)
+    server.refuses = {Look: ("LOADING", "LOADING the dataset")}
+    core.work(1.0 + SILENCE)
+    assert core.next_request(1.0 + SILENCE) is None
+    assert core.next_upkeep() == 1.0 + 3 * SILENCE
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_whoever_is_not_followed_any_more_is_looked_at_no_longer(is_refused):
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    says(running(server, now=1.0), core, now=1.0)
+    core.heard(1.0)
+    look = core.next_request(1.0 + SILENCE)
+    assert isinstance(look, Look)
+    core.lock_id("another")
+    if is_refused:
+        core.request_refused(look, "LOADING", "LOADING the dataset", 1.0 + SILENCE)
+    else:
+        core.reply_received(look, server.carry_out(look), 1.0 + SILENCE)
+    assert (core.next_deadline(), core.next_upkeep()) == (math.inf, math.inf)
+    core.unlock()
 
 
 def test_signals_that_the_journal_has_lost_are_told_and_counted():
@@ -434,7 +479,6 @@ def test_an_exporter_that_nobody_knows_is_not_waited_for_without_end():
     now, got = 1.0, core.heard(1.0)
     while not got and now < 60.0:
         now = core.next_deadline()
-        core.handle_timeout(now)
         got = core.heard(now)
     assert got == [7]
     assert 1.0 + PATIENCE <= now <= 2.0 + PATIENCE
@@ -494,9 +538,8 @@ def test_who_is_locked_follows_the_others_no_longer():
     core.heard(2.0)
     core.lock_id("fio-2")
     says(one, core, now=3.0)
-    core.handle_timeout(2.0 + SILENCE)
-    asked = core.query(2.0 + SILENCE)
-    assert {request.publisher_id for request in asked} == {"fio-2"}
+    assert core.next_request(2.0 + SILENCE) == Look("fio-2")
+    assert core.query(2.0 + SILENCE) == []
 
 
 def test_who_is_unlocked_hears_of_who_is_there_as_if_it_had_just_come():
@@ -628,7 +671,7 @@ def test_an_exporter_that_comes_back_with_a_journal_is_heard_again():
     assert core.heard(2.0)[-2:] == [3, 4]
 
 
-@pytest.mark.parametrize("request_", [Discover, Introduce, CatchUp])
+@pytest.mark.parametrize("request_", [Discover, Introduce, CatchUp, Look])
 def test_without_the_permission_to_read_broadcasts_are_taken_as_they_come_and_that_is_told_once(request_):
     server = Server()
     server.refuses = {request_: NOPERM}
@@ -642,13 +685,15 @@ def test_without_the_permission_to_read_broadcasts_are_taken_as_they_come_and_th
     core.comes(3.0)
     says(fio, core, now=3.0)
     core.query(3.0)
-    core.handle_timeout(30.0)
+    core.work(30.0)
     core.query(30.0)
     told = every_event(core)
     [degraded] = [event for event in told if isinstance(event, Degraded)]
     assert (degraded.lost.partition(":")[0], degraded.why) == ("the journal", NOPERM[1])
-    assert [event.signal.seq for event in told if isinstance(event, SignalReceived)][-3:] == [3, 5, 6]
-    assert core.next_deadline() == float("inf")
+    # What was missed was still to be read before the first look.
+    got = [4, 5, 6] if request_ is Look else [3, 5, 6]
+    assert [event.signal.seq for event in told if isinstance(event, SignalReceived)][-3:] == got
+    assert (core.next_deadline(), core.next_upkeep()) == (math.inf, math.inf)
 
 
 def test_what_is_refused_for_now_is_passed_over_and_asked_again_later():
@@ -767,9 +812,9 @@ def test_looks_that_are_due_soon_come_with_the_one_that_is_due():
         core.heard(1.0 + number / 10)
     wakes, now = 0, 3.0
     while now < 63.0:
-        now = core.next_deadline()
-        core.handle_timeout(now)
-        core.query(now)
+        now = core.next_upkeep()
+        core.work(now)
+        assert core.query(now) == []
         wakes += 1
     assert wakes <= 5
 
@@ -898,6 +943,7 @@ replies = {
         st.dictionaries(st.sampled_from([b"info", b"init"]), kept_by_anybody),
         st.none() | kept_by_anybody,
     ),
+    Look: st.builds(Looked, publishers, st.none() | kept_by_anybody),
     CatchUp: st.builds(CaughtUp, publishers, st.lists(kept_by_anybody, max_size=9).map(tuple)),
 }
 
@@ -942,7 +988,6 @@ class AnybodySaysAnything(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 1.0, 10.0]))
     def time_passes(self, seconds):
         self.now += seconds
-        self.core.handle_timeout(self.now)
 
     @rule()
     def the_user_acts(self):
@@ -950,10 +995,12 @@ class AnybodySaysAnything(RuleBasedStateMachine):
             if isinstance(event, SignalReceived):
                 self.core.respond_to(event.signal, 1, None, now=self.now, sent=0.0)
 
-    @rule(is_carried_out=st.booleans())
-    def answers_are_sent(self, is_carried_out):
+    @rule(is_carried_out=st.booleans(), data=st.data())
+    def answers_are_sent(self, is_carried_out, data):
         request = self.core.next_request(self.now)
-        if request is not None and is_carried_out:
+        if isinstance(request, Look):
+            self.core.reply_received(request, data.draw(replies[Look]), self.now)
+        elif request is not None and is_carried_out:
             self.core.reply_received(request, Done(), self.now)
 
     @rule(name=publishers)

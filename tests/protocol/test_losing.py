@@ -92,12 +92,13 @@ def test_what_cannot_be_its_own_keeps_nobody_alive(forged):
     assert list(result(core).lost) == ["a"]
 
 
-def test_a_late_answer_is_a_proof_of_life():
+@pytest.mark.parametrize("said", [{"ras": 1}, {"ras": None, "state": "working"}])
+def test_a_late_answer_is_a_proof_of_life(said):
     core = with_roster("a")
     signal_id = publish(core, timeout=1.0)
     passes(core, 0.0, TTL - 1.0)
     publish(core, timeout=None)
-    answer(core, "a", signal_id, now=TTL - 1.0)
+    answer(core, "a", signal_id, now=TTL - 1.0, **said)
     passes(core, TTL - 1.0, TTL + 1.5)
     every_event(core)
     passes(core, TTL + 1.5, 2 * TTL)

@@ -128,10 +128,10 @@ def test_a_repeated_announcement_says_the_same():
 def test_an_answer_is_kept_until_its_moment():
     core = Responder(chance=lambda _: 0.5)
     subscribes(core)
-    assert core.next_upkeep() == 0.5
+    assert core.due == 0.5
     assert said(core, 0.4) == []
     assert events_said(core, 0.5) == ["initialization"]
-    assert core.next_upkeep() == math.inf
+    assert core.due == math.inf
 
 
 def test_each_has_a_moment_of_its_own():
@@ -139,7 +139,7 @@ def test_each_has_a_moment_of_its_own():
     for _ in range(20):
         core = Responder()
         subscribes(core)
-        moments.add(core.next_upkeep())
+        moments.add(core.due)
     assert len(moments) == 20
     assert all(0.0 <= moment <= 1.0 for moment in moments)
 
@@ -148,10 +148,10 @@ def test_chance_is_asked_for_each_initialization():
     moments = {identifier(1): 0.25, identifier(2): 0.75}
     core = Responder(chance=moments.__getitem__)
     subscribes(core, 1)
-    assert core.next_upkeep() == 0.25
+    assert core.due == 0.25
     said(core, 0.25)
     subscribes(core, 2)
-    assert core.next_upkeep() == 0.75
+    assert core.due == 0.75
 
 
 @pytest.mark.parametrize("facts", [{"spread": None}, {"spread": 0.0}])
@@ -164,7 +164,7 @@ def test_without_a_time_it_goes_out_at_once(facts):
 def test_a_responder_takes_no_longer_than_it_finds_right():
     core = Responder(chance=lambda _: 1.0)
     subscribes(core, spread=1e9)
-    assert core.next_upkeep() == 2.0
+    assert core.due == 2.0
 
 
 def test_ordinary_signals_are_answered_at_once():
@@ -185,7 +185,7 @@ def test_the_proof_of_life_comes_just_before_the_answer():
     subscribes(core)
     assert core.work(0.4) == []
     assert [type(each) for each in core.work(0.5)] == [ShowPresence, Answer]
-    assert core.next_upkeep() == 5.5
+    assert core.due == 5.5
 
 
 def test_who_answers_a_signal_subscribes_before_that():
@@ -234,7 +234,7 @@ def test_it_is_held_back_once_however_often_it_is_asked_for():
     core = Responder(chance=lambda _: 0.5)
     subscribes(core, 1)
     core.message_received(signal(1, "initialization", spread=1.0, again=True), 0.1)
-    assert core.next_upkeep() == 0.5
+    assert core.due == 0.5
     core.connection_lost()
     core.connection_restored(0.2)
     assert [(each.event, each.again) for each in said(core, 0.5)] == [("initialization", False)]
@@ -260,7 +260,7 @@ def test_after_an_outage_they_do_not_all_repeat_it_at_once_either():
     said(core, 1.0)
     core.connection_lost()
     core.connection_restored(10.0)
-    assert core.next_upkeep() == 10.5
+    assert core.due == 10.5
     assert [(each.event, each.again) for each in said(core, 10.5)] == [("initialization", True)]
 
 

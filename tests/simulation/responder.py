@@ -63,7 +63,7 @@ class Responder(Party):
         )
         super().__init__(scene, f"{plan.name}.{plan.began}", plan.host, core)
         keys = scene.server.keys
-        self.channels = [keys.signals, keys.redeliveries(self.responder_id)] if plan.has_fixed_id else [keys.signals]
+        self.channels = [keys.signals, keys.redeliveries(self.responder_id)]
         self.hears_all_since = math.inf
         self.answers_since = math.inf
         self.follows: set[str] = set()
@@ -84,6 +84,10 @@ class Responder(Party):
         return self.acting > 0 or bool(self.core._events) or has_unread
 
     # What the shell does
+
+    def changed(self) -> None:
+        if self._inbox is not None and self.core.next_deadline() <= self.now:
+            self._inbox.bell.ring()
 
     async def _main(self) -> None:
         while not await self._subscribe():
@@ -147,6 +151,8 @@ class Responder(Party):
             if self._inbox is None:
                 return
         due = self.core.next_deadline()
+        # Whoever only listens is looked after by then.
+        self.bell.ring()
         until = math.inf if due == math.inf else max(self.world.now + (0 if self.is_up else 0.05), self.moment(due))
         try:
             arrived = await self._inbox.receive(until)
@@ -158,7 +164,6 @@ class Responder(Party):
             self.tell("< %s", data)
             self.core.message_received(data, self.now)
         if not arrived:
-            self.core.handle_timeout(self.now)
             self._check_for_rest()
         if self.core.next_upkeep() <= self.now:
             self.bell.ring()

@@ -6,15 +6,14 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import SHORTEST_TRY, SHORTEST_WAIT, Backoff, Core, Outage, shows_that_it_works
-from state_signals.requests import ShowPresence
+from state_signals.requests import Look, ShowPresence
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
-from state_signals.transport.futures import Lock
+from state_signals.transport.futures import Bell, Lock
 
 __all__ = ["Link", "end", "perform"]
 
@@ -38,6 +37,8 @@ async def perform(transport: AsyncTransport, commands: Commands, request: Any, t
             return await _perform(transport, commands, ShowPresence(names), timeout)
 
         return await transport.herald.show(request.responder_ids, show)
+    if transport.herald is not None and isinstance(request, Look):
+        return await transport.herald.look(request, lambda: _perform(transport, commands, request, timeout))
     return await _perform(transport, commands, request, timeout)
 
 
@@ -90,7 +91,9 @@ class Link:
         self._under_way = 0
         # When our own task goes on by itself; it does not wait before it knows that.
         self._due = -math.inf
-        self._woken = asyncio.Event()
+        # No Event with a timeout: that takes longer than most of what is done in between.
+        self._bell = Bell()
+        self._is_woken = False
         self._task: asyncio.Task[None] | None = None
         self._is_stopped = False
 
@@ -101,19 +104,22 @@ class Link:
 
     def wake(self) -> None:
         """Do what is due now."""
-        self._woken.set()
+        self._is_woken = True
+        self._bell.ring()
 
     def expect(self, due: float) -> None:
-        """Do what is due at a moment, if that is earlier than what was due before."""
-        if due < self._due:
-            self._woken.set()
+        """Do what is due at a moment, if it would not have been done by then."""
+        if self._task is None and due < math.inf:
+            self.begin()
+        elif due < self._due:
+            self.wake()
 
     async def stop(self) -> None:
         """End our own task. Idempotent."""
         self._is_stopped = True
         if self._task is None:
             return
-        self._woken.set()
+        self.wake()
         try:
             if self.is_up:
                 # Cut off, it might be carried out after all that is said from now on.
@@ -189,14 +195,10 @@ class Link:
 
     async def _work(self) -> None:
         while not self._is_stopped:
-            self._woken.clear()
+            self._is_woken = False
             self._due = due = await self._keep_up()
-            if self._is_stopped:
-                return
-            wait = None if due == math.inf else max(SHORTEST_WAIT, due - time.monotonic())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._woken.wait()
+            if not self._is_woken:
+                await self._bell.wait(None if due == math.inf else max(SHORTEST_WAIT, due - time.monotonic()))
 
     async def _keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for. Return when to be called again."""

@@ -111,7 +111,7 @@ class SignalResponder(ResponderEndpoint):
             self._commands,
             self._core,
             self._outage,
-            lambda: None,
+            self._call_reader,
         )
         self._inbox: AsyncInbox | None = None
 
@@ -295,18 +295,23 @@ class SignalResponder(ResponderEndpoint):
         now = time.monotonic()
         for data in arrived:
             self._core.message_received(data, now)
-        if not arrived:
-            self._core.handle_timeout(now)
         # An exporter may ask again for an answer that it has not got, and nobody else would send that soon.
         self._link.expect(self._core.next_upkeep())
 
     def _patience(self) -> float | None:
         """Return the seconds until there is something to ask the server for; None: for ever."""
         due = self._core.next_deadline()
+        # Whoever only listens is looked after by then.
+        self._link.expect(self._core.next_upkeep())
         if due == math.inf:
             return None
         # Without a connection, what is due stays so.
         return max(0.0 if self._link.is_up else DUE_AGAIN, due - time.monotonic())
+
+    def _call_reader(self) -> None:
+        """Have whoever waits for signals ask for what was missed, if a look has shown that there is something."""
+        if self._inbox is not None and self._core.next_deadline() <= time.monotonic():
+            self._inbox.wake()
 
     async def _subscribe_again(self) -> AsyncInbox | None:
         backoff = Backoff()

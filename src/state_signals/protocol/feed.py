@@ -21,7 +21,7 @@ from state_signals.messages import Envelope, Signal
 __all__ = ["LOOK_AGAIN", "Arrival", "Feed"]
 
 _LOOK_EVERY = 5.0
-"""Seconds of silence after which the journal of an exporter that is followed is looked at."""
+"""Seconds of silence after which it is looked whether the journal of an exporter that is followed holds more."""
 
 _LOOK_AT_LEAST_EVERY = 30.0
 """Seconds between two looks, at the most, however long it has been silent."""
@@ -48,6 +48,7 @@ class Feed:
         last: position of the newest signal that was handed out; None: it is not known yet where to begin.
         sent: when that was sent, by the exporter's clock.
         is_journaled: whether there is a journal to read.
+        latest: when the newest of all that the user has got was sent, whatever came first.
         is_ended: whether the exporter has shut down since.
         is_introduced: whether it is known what to take of what was there before us. Until then all is held back.
         is_dormant: whether the exporter seemed gone when we came, and was not heard since.
@@ -66,6 +67,7 @@ class Feed:
         self.last = last
         self.sent = -math.inf
         self.is_journaled = True
+        self.latest = -math.inf
         self.is_ended = False
         self.is_introduced = False
         self.is_dormant = False
@@ -98,7 +100,7 @@ class Feed:
 
     @property
     def look_at(self) -> float:
-        """When `look` has something to do; infinite: never."""
+        """When to look whether the journal holds more; infinite: never."""
         return math.inf if self.is_dormant or not self.is_journaled else self._look_at
 
     @property
@@ -118,15 +120,25 @@ class Feed:
         self._old = set(self._ahead)
         self.want(now)
 
-    def look(self, now: float) -> None:
-        """Have the journal read after a silence, in which a broadcast may have gone astray; less and less often."""
+    def put_off(self, now: float) -> None:
+        """Look later; the longer the silence lasts, the less often."""
         if not self.is_ended:
             self._look_every = min(2 * self._look_every, _LOOK_AT_LEAST_EVERY)
         else:
             # It may never come back.
             self._look_every *= 2
         self._look_at = now + self._look_every
-        self.want(now)
+
+    def looked(self, newest: Envelope | None, now: float) -> None:
+        """Have the journal read if it holds something else: in a silence, a broadcast may have gone astray.
+
+        Args:
+            newest: that of the newest signal in it; None: there is none.
+            now: the time.
+        """
+        self.put_off(now)
+        if (newest.seq if newest else 0) != (self.last or 0) or (newest and self._last_id not in (None, newest.id)):
+            self.want(now)
 
     # Where to begin
 

@@ -12,7 +12,7 @@ from state_signals.arguments import SHORTEST_TTL
 from state_signals.limits import Limits
 from state_signals.messages import SHUTDOWN, Envelope, Signal
 from state_signals.protocol.feed import LOOK_AGAIN, Arrival, Feed
-from state_signals.requests import CatchUp, Discover, Discovered, Introduce, Introduced, ResponderRequest
+from state_signals.requests import CatchUp, Discover, Discovered, Introduce, Introduced, Look, ResponderRequest
 
 __all__ = ["Following", "Replay"]
 
@@ -52,6 +52,8 @@ class Following:
         self._seen: Mapping[str, float] = {}
         self._server_time = 0.0
         self._to_introduce: dict[str, float] = {}
+        # Those that were silent, and whose journals are to be looked at.
+        self._silent: dict[str, None] = {}
         self._page = _PAGE
         self._is_reading = False
 
@@ -73,20 +75,27 @@ class Following:
         return None
 
     def next_deadline(self) -> float:
-        """Return when `next_query` or `look` has something to do; infinite: never."""
+        """Return when `next_query` has something to ask; infinite: never."""
         if not self.can_read:
             return math.inf
         if self._must_discover:
             return -math.inf
-        moments = (min(feed.wanted_at, feed.look_at) for feed in self._feeds.values())
+        moments = (feed.wanted_at for feed in self._feeds.values())
         return min(*self._to_introduce.values(), *moments, math.inf, math.inf)
 
-    def look(self, now: float) -> None:
-        """Have the journals read of exporters that have been silent."""
-        due = [feed for feed in self._feeds.values() if feed.look_at <= now + _TOGETHER]
-        if any(feed.look_at <= now for feed in due):
-            for feed in due:
-                feed.look(now)
+    def next_look(self, now: float) -> Look | None:
+        """Return a look at the journal of an exporter that has been silent, the same until `looked`; None: not now."""
+        if not self._silent and now >= self.look_at:
+            due = (name for name, feed in self._feeds.items() if feed.look_at <= now + _TOGETHER)
+            self._silent = dict.fromkeys(due)
+        return Look(next(iter(self._silent))) if self._silent else None
+
+    @property
+    def look_at(self) -> float:
+        """When `next_look` has something to do; infinite: never."""
+        if self._silent:
+            return -math.inf
+        return min((feed.look_at for feed in self._feeds.values()), default=math.inf) if self.can_read else math.inf
 
     # What has happened
 
@@ -94,6 +103,20 @@ class Following:
         """Take note that a page of a journal was read in time: the next may be larger."""
         self._is_reading = False
         self._page = min(2 * self._page, _PAGE)
+
+    def looked(self, publisher_id: str, newest: Envelope | None, now: float) -> None:
+        """Take what a look has shown."""
+        self._silent.pop(publisher_id, None)
+        feed = self._feeds.get(publisher_id)
+        if feed is not None:
+            feed.looked(newest, now)
+
+    def not_looked(self, publisher_id: str, now: float) -> None:
+        """Take note that there is no look at a journal now."""
+        self._silent.pop(publisher_id, None)
+        feed = self._feeds.get(publisher_id)
+        if feed is not None:
+            feed.put_off(now)
 
     def connection_lost(self) -> None:
         """Take note that there is no reply. If it was to be a page of a journal, that may have been too large."""
@@ -203,12 +226,13 @@ class Following:
         feed.is_journaled = False
         return feed.without_journal()
 
-    def handed_out(self, signal: Signal) -> bool:
+    def handed_out(self, signal: Signal, envelope: Envelope) -> bool:
         """Take note of a signal that the user gets. Return whether proofs of life have to come more often now."""
         before, feed = self.shortest_ttl(), self._feeds.get(signal.publisher_id)
         if feed is not None:
-            # Without a journal, what it has begun again with may have been missed.
-            feed.is_ended = signal.event == SHUTDOWN
+            # Without a journal, what it has begun again with may have been missed, or have come before that.
+            feed.is_ended = signal.event == SHUTDOWN and envelope.sent >= feed.latest
+            feed.latest = max(feed.latest, envelope.sent)
             if feed.is_ended:
                 feed.announcement = None
         return self.shortest_ttl() < before
@@ -232,10 +256,12 @@ class Following:
         for name in list(self._feeds):
             yield name, *self.without_journal(name)
         self._to_introduce.clear()
+        self._silent.clear()
 
     def without_journal(self, publisher_id: str) -> tuple[list[Arrival], int]:
         """Pass over what the journal of one exporter does not tell; see `Feed.read`."""
         self._to_introduce.pop(publisher_id, None)
+        self._silent.pop(publisher_id, None)
         feed = self._feeds.get(publisher_id)
         if feed is None:
             return [], 0

@@ -26,6 +26,8 @@ from state_signals.requests import (
     Introduce,
     Introduced,
     Leave,
+    Look,
+    Looked,
     ResponderReply,
     ResponderRequest,
     ShowPresence,
@@ -181,22 +183,20 @@ class ResponderProtocol:
 
     # Time
 
-    def handle_timeout(self, now: float) -> None:
-        """Have a look into the journals of exporters that have been silent: a broadcast may have gone astray."""
-        self._following.look(now)
-
     def next_deadline(self) -> float:
-        """Return when `handle_timeout` or `next_query` is due; infinite: not before something arrives."""
+        """Return when `next_query` is due; infinite: not before something arrives, or a look has shown something."""
         return self._following.next_deadline()
 
     def next_upkeep(self) -> float:
-        """Return when `next_request` is due; infinite: not before somebody answers."""
-        return -math.inf if self._answers or self._is_leaving else min(self._beat_at, self._answers.next_release())
+        """Return when `next_request` is due; infinite: not before something arrives, or somebody answers."""
+        if self._answers or self._is_leaving:
+            return -math.inf
+        return min(self._beat_at, self._answers.next_release(), self._following.look_at)
 
     # What the shell is to do
 
     def next_request(self, now: float, *, is_urgent: bool = False) -> ResponderRequest | None:
-        """Return the answer or the proof of life to send, one at a time; None: there is none.
+        """Return the answer or the proof of life to send, or where to look, one at a time; None: there is nothing.
 
         With `is_urgent`, only the first proof of life and what exporters wait for.
         """
@@ -206,6 +206,8 @@ class ResponderProtocol:
         answer = self._answers.next()
         if answer is None and self._is_leaving:
             return Leave((self.responder_id,))
+        if answer is None and not is_urgent:
+            return self._following.next_look(now)
         return answer
 
     def next_query(self, now: float) -> ResponderRequest | None:
@@ -228,6 +230,9 @@ class ResponderProtocol:
                 self._following.discovered(reply, now)
             case Introduce(), Introduced():
                 self._introduced(reply, now)
+            case Look(), Looked():
+                newest = None if reply.newest is None else self._decoded(reply.newest)
+                self._following.looked(request.publisher_id, None if newest is None else newest.envelope, now)
             case CatchUp(), CaughtUp():
                 self._caught_up(request, reply, now)
 
@@ -252,6 +257,8 @@ class ResponderProtocol:
                 self._events.append(Degraded(_NO_JOURNAL, text))
             case Discover():
                 self._following.not_discovered()
+            case Look():
+                self._following.not_looked(request.publisher_id, now)
             case _:
                 # Whatever is wrong with this journal is no reason to give up on others.
                 arrivals, missed = self._following.without_journal(request.publisher_id)
@@ -380,7 +387,7 @@ class ResponderProtocol:
         envelope = signal.envelope
         if envelope is not None:
             self._remember(self._received, envelope.id, now)
-            if self._following.handed_out(signal) and self._answers.ttl is not None:
+            if self._following.handed_out(signal, envelope) and self._answers.ttl is not None:
                 self._beat_at = min(self._beat_at, now)
         if self._is_locked_out(signal):
             self.counters["filtered"] += 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import SHORTEST_TRY, Backoff, Core, Outage, shows_that_it_works
-from state_signals.requests import Done, Leave, ShowPresence
+from state_signals.requests import Done, Leave, Look, ShowPresence
 from state_signals.sync.upkeep import upkeep_for
 from state_signals.sync.workers import Guard
 from state_signals.transport.base import TIMEOUT, Transport
@@ -41,6 +41,8 @@ def perform(transport: Transport, commands: Commands, request: Any, timeout: flo
             return Done()
         if isinstance(request, Leave):
             herald.withdraw(request.responder_ids, timeout)
+        if isinstance(request, Look):
+            return herald.look(request, lambda: _perform(transport, commands, request, deadline), timeout)
     return _perform(transport, commands, request, deadline)
 
 
@@ -118,8 +120,10 @@ class Link:
         self._upkeep.call(self)
 
     def expect(self, due: float) -> None:
-        """Have our own thread do what is due at a moment, if that is earlier than what was due before."""
-        if due < self._due:
+        """Have our own thread do what is due at a moment, if it would not have done that by then."""
+        if not self._has_begun and due < math.inf:
+            self.begin()
+        elif due < self._due:
             self.wake()
 
     def stop(self, timeout: float | None = None) -> bool:

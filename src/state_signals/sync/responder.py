@@ -114,7 +114,7 @@ class SignalResponder(ResponderEndpoint):
             self._core,
             self._lock,
             self._outage,
-            lambda: None,
+            self._call_reader,
         )
         self._stops: queue.SimpleQueue[None] = queue.SimpleQueue()
         # Whether there is nothing left to say: until then the connections are needed.
@@ -313,8 +313,6 @@ class SignalResponder(ResponderEndpoint):
         with self._lock:
             for data in arrived:
                 self._core.message_received(data, now)
-            if not arrived:
-                self._core.handle_timeout(now)
             due = self._core.next_upkeep()
         # An exporter may ask again for an answer that it has not got, and nobody else would send that soon.
         self._link.expect(due)
@@ -322,11 +320,21 @@ class SignalResponder(ResponderEndpoint):
     def _patience(self) -> float | None:
         """Return the seconds until there is something to ask the server for; None: for ever."""
         with self._lock:
-            due = self._core.next_deadline()
+            due, upkeep = self._core.next_deadline(), self._core.next_upkeep()
+        # Whoever only listens is looked after by then.
+        self._link.expect(upkeep)
         if due == math.inf:
             return None
         # Without a connection, what is due stays so.
         return max(0.0 if self._link.is_up else DUE_AGAIN, due - time.monotonic())
+
+    def _call_reader(self) -> None:
+        """Have whoever waits for signals ask for what was missed, if a look has shown that there is something."""
+        with self._lock:
+            is_due = self._core.next_deadline() <= time.monotonic()
+        inbox = self._inbox
+        if is_due and inbox is not None and self._reader not in (None, threading.get_ident()):
+            inbox.wake()
 
     def _subscribe_again(self) -> Inbox | None:
         backoff = Backoff()

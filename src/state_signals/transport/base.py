@@ -96,7 +96,7 @@ class Collection(Inbox, Protocol):
 
 
 class Herald(Protocol):
-    """Lets those that share a connection show together that they live."""
+    """Lets those that share a connection show together that they live, and look after exporters together."""
 
     def show(self, names: tuple[str, ...], act: Callable[[tuple[str, ...]], Any], timeout: float) -> None:
         """Show that responders live: by `act` with these names and perhaps others, unless that was done just now.
@@ -106,6 +106,12 @@ class Herald(Protocol):
 
     def withdraw(self, names: tuple[str, ...], timeout: float) -> None:
         """Show them no longer. Wait up to `timeout` seconds for what somebody else is just saying of them."""
+
+    def look(self, request: Any, act: Callable[[], Any], timeout: float) -> Any:
+        """Return the reply to a request that changes nothing: from `act`, unless somebody else has had one just now.
+
+        `timeout` is how many seconds to wait for somebody else who asks.
+        """
 
 
 class Transport(Protocol):
@@ -152,10 +158,13 @@ class Transport(Protocol):
 
 
 class AsyncHerald(Protocol):
-    """Lets those that share a connection say the same things together."""
+    """Lets those that share a connection say and ask the same things together."""
 
     async def show(self, names: Iterable[str], act: Callable[[tuple[str, ...]], Awaitable[Any]]) -> Any:
         """Call `act` with these names and those of others that come just now; return, or raise, what that does."""
+
+    async def look(self, request: Any, act: Callable[[], Awaitable[Any]]) -> Any:
+        """Return the reply to a request that changes nothing: from `act`, unless somebody else has had one just now."""
 
 
 class AsyncInbox(Protocol):
@@ -165,17 +174,17 @@ class AsyncInbox(Protocol):
         """Return what has arrived, oldest first; wait up to `timeout` seconds (None: for ever) for the first of it.
 
         Raises as `Inbox.receive`. May be cancelled, and called again, without loss. Empty when the time is up, after
-        `wake()`, and from then on after that.
+        `wake()`, and from then on after `close()`.
         """
 
     async def hand_over(self, take: Callable[[Sequence[bytes]], object]) -> None:
-        """Call `take` with what arrives, oldest first, as soon as it does, until `wake()` or `close()`.
+        """Call `take` with what arrives, oldest first, as soon as it does, until `close()`.
 
         Raises as `Inbox.receive`, and what `take` does, which is called in the loop and not in a task.
         """
 
     def wake(self) -> None:
-        """End the `receive()` or `hand_over()` under way, for good: what follows is `close()`."""
+        """End the `receive()` under way, or the next one."""
 
     async def close(self) -> None:
         """Give back the connection, and end the `receive()` or `hand_over()` of another task."""

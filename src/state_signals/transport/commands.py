@@ -94,6 +94,7 @@ class Commands:
             requests.OpenResponses: self._open_responses,
             requests.Discover: self._discover,
             requests.Introduce: self._introduce,
+            requests.Look: self._look,
             requests.CatchUp: self._catch_up,
             requests.Answer: self._answer,
             requests.ShowPresence: self._show_presence,
@@ -293,6 +294,12 @@ class Commands:
         record, newest = _good((yield Batch(journal, commands, is_atomic=True)))
         signals = _values(newest, SIGNAL)
         return requests.Introduced(name, _mapping(record), signals[0] if signals else None)
+
+    def _look(self, request: requests.Look) -> Steps:
+        journal = self._keys.journal(request.publisher_id)
+        (newest,) = _good((yield Batch(journal, (("XREVRANGE", journal, "+", "-", "COUNT", 1),))))
+        signals = _values(newest, SIGNAL)
+        return requests.Looked(request.publisher_id, signals[0] if signals else None)
 
     def _catch_up(self, request: requests.CatchUp) -> Steps:
         journal = self._keys.journal(request.publisher_id)

@@ -24,20 +24,23 @@ class Post:
         self.mail = Mail(self._notify)
         self._leave = leave
         self._address = address
-        self._is_ending = False
+        self._is_woken = self._is_closed = False
         self._arrival: asyncio.Future[bool] | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether nothing comes any more."""
-        return self._is_ending or self.mail.error is not None
+        return self._is_closed or self.mail.error is not None
 
     async def receive(self, timeout: float | None = None) -> Sequence[bytes]:
         """Return what has arrived; wait for the first of it. See `AsyncInbox`."""
         is_late = False
-        while not self._is_ending:
+        while not self._is_closed:
             if self.mail.has_messages:
                 return self.mail.take()
+            if self._is_woken:
+                self._is_woken = False
+                break
             if self.mail.error is not None:
                 raise explanation(self.mail.error, "receive", self._address) from self.mail.error
             if is_late:
@@ -47,8 +50,9 @@ class Post:
 
     async def hand_over(self, take: Callable[[Sequence[bytes]], object]) -> None:
         """Call `take` with what arrives. See `AsyncInbox`."""
-        while arrived := await self.receive():
-            take(arrived)
+        while not self._is_closed:
+            if arrived := await self.receive():
+                take(arrived)
 
     async def subscribed(self) -> None:
         """Wait until the server has confirmed what was asked for; raise why it has not."""
@@ -58,13 +62,14 @@ class Post:
             await self._has_news(None)
 
     def wake(self) -> None:
-        """End the `receive()` under way, for good."""
-        self._is_ending = True
+        """End the `receive()` under way, or the next one."""
+        self._is_woken = True
         self._notify()
 
     async def close(self) -> None:
         """Subscribe to nothing any more."""
-        self.wake()
+        self._is_closed = True
+        self._notify()
         self._leave(self.mail)
 
     async def _has_news(self, seconds: float | None) -> bool:

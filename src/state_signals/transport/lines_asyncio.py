@@ -150,14 +150,20 @@ class _Protocol(asyncio.BufferedProtocol):
     async def arrival(self, seconds: float | None) -> bool:
         """Wait until something has arrived since the last time. May be cancelled without loss.
 
-        Return whether it has within `seconds`; None: wait for ever.
+        Return whether it has within `seconds` (None: wait for ever) and before `wake()`.
         """
-        if not self._unread and not self.is_ended and not await self._bell.wait(seconds):
-            return False
+        if not self._unread and not self.is_ended:
+            await self._bell.wait(seconds)
         if not self._unread:
-            raise self.lost()
+            if self.is_ended:
+                raise self.lost()
+            return False
         self._taken()
         return True
+
+    def wake(self) -> None:
+        """End that wait."""
+        self._bell.ring()
 
     @property
     def has_room(self) -> bool:
@@ -267,6 +273,10 @@ class Line:
         while (reply := self._reader.gets()) is not replies.NOTHING:
             found.append(reply)
         return found
+
+    def wake(self) -> None:
+        """End the `take()` of another task: nothing has come."""
+        self._protocol.wake()
 
     def cut(self) -> None:
         """End what another task is waiting for here."""

@@ -269,8 +269,7 @@ class _AsyncInbox(_BaseInbox):
     def __init__(self, hub: _Hub, names: Sequence[str], timeout: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
-        self._is_called = False
-        self._is_ending = False
+        self._is_called = self._is_woken = self._is_closed = False
         super().__init__(hub, names, timeout)
 
     async def receive(self, timeout: float | None = None) -> Sequence[bytes]:
@@ -280,28 +279,33 @@ class _AsyncInbox(_BaseInbox):
         return []
 
     async def hand_over(self, take: Callable[[Sequence[bytes]], object]) -> None:
-        while arrived := await self._receive():
-            take(arrived)
+        while not self._is_closed:
+            if arrived := await self._receive():
+                take(arrived)
 
     async def _receive(self) -> Sequence[bytes]:
         # Other tasks have their turn, too, if there is always something.
         await asyncio.sleep(0)
-        while not self._is_ending and (hub := self._hub) is not None:
+        while not self._is_closed and (hub := self._hub) is not None:
             # Before the look: what comes after it calls again.
             self._ready.clear()
             self._is_called = False
             arrived = self._take(hub)
             if arrived:
                 return arrived
+            if self._is_woken:
+                self._is_woken = False
+                break
             await self._ready.wait()
         return []
 
     def wake(self) -> None:
-        self._is_ending = True
+        self._is_woken = True
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ready.set)
 
     async def close(self) -> None:
+        self._is_closed = True
         self.wake()
         self._leave()
 

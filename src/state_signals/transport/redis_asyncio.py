@@ -130,7 +130,7 @@ class _Inbox:
         self._line = line
         self._address = address
         self._lost = lost
-        self._is_ending = False
+        self._is_woken = self._is_closed = False
         # When the silence has lasted so long that something has to be done.
         self._due = time.monotonic() + base.IDLE
 
@@ -138,15 +138,16 @@ class _Inbox:
         until = math.inf if timeout is None else time.monotonic() + timeout
         is_late = False
         try:
-            while not self._is_ending:
+            while not self._is_closed:
                 arrived = self._arrived()
-                if arrived or is_late:
+                if arrived or is_late or self._is_woken:
+                    self._is_woken &= bool(arrived)
                     return arrived
                 await self._wait(until)
                 is_late = time.monotonic() >= until
         except (redis.RedisError, OSError) as error:
-            # wake() has cut the connection under the read.
-            if not self._is_ending:
+            # close() has cut the connection under the read.
+            if not self._is_closed:
                 self._lost(error)
                 raise explanation(error, "receive", self._address) from error
         return []
@@ -155,24 +156,24 @@ class _Inbox:
         try:
             self._line.hand_over(lambda: self._pass_on(take))
             self._pass_on(take)
-            while not self._is_ending:
+            while not self._is_closed:
                 due = self._due
                 await self._line.take(max(due - time.monotonic(), _GLANCE))
                 if self._due == due:
                     self._check()
         except (redis.RedisError, OSError) as error:
-            if not self._is_ending:
+            if not self._is_closed:
                 self._lost(error)
                 raise explanation(error, "receive", self._address) from error
         finally:
             self._line.hand_over(None)
 
     def wake(self) -> None:
-        self._is_ending = True
-        self._line.cut()
+        self._is_woken = True
+        self._line.wake()
 
     async def close(self) -> None:
-        self._is_ending = True
+        self._is_closed = True
         await self._line.close()
 
     async def _wait(self, until: float) -> None:
@@ -182,12 +183,12 @@ class _Inbox:
         silence = max(self._due - now, _GLANCE)
         if await self._line.take(min(silence, until - now)):
             self._heard()
-        elif silence <= until - now:
+        elif not self._is_woken and silence <= until - now:
             self._check()
 
     def _pass_on(self, take: Callable[[Sequence[bytes]], object]) -> None:
         self._heard()
-        if not self._is_ending and (arrived := self._arrived()):
+        if not self._is_closed and (arrived := self._arrived()):
             take(arrived)
             # More is asked for when whoever waits for that has it.
             self._line.hand_over_later()

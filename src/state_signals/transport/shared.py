@@ -26,7 +26,7 @@ from state_signals.transport.redis import RedisTransport
 __all__ = ["SharedTransport"]
 
 _JUST_NOW = 0.05
-"""Seconds for which a proof of life counts as a new one."""
+"""Seconds for which a proof of life counts as a new one, and a reply to somebody else."""
 
 Act = Callable[[tuple[str, ...]], Any]
 
@@ -65,6 +65,30 @@ class _Proofs:
             self._lock.release()
 
 
+class _Looks:
+    """Replies of the server that others have just had."""
+
+    def __init__(self) -> None:
+        # Held while somebody asks. Reentrant, because a signal handler may interrupt that.
+        self._lock = threading.RLock()
+        self._replies: dict[tuple[Any, int], tuple[float, Any]] = {}
+
+    def look(self, request: Any, act: Callable[[], Any], turn: int, timeout: float) -> Any:
+        """Return the reply to a request over the connection of that turn."""
+        if not self._lock.acquire(timeout=timeout):
+            return act()
+        try:
+            since = time.monotonic() - _JUST_NOW
+            asked_at, reply = self._replies.get((request, turn), (-math.inf, None))
+            if asked_at < since:
+                asked_at, reply = time.monotonic(), act()
+                self._replies = {key: each for key, each in self._replies.items() if each[0] >= since}
+                self._replies[request, turn] = asked_at, reply
+            return reply
+        finally:
+            self._lock.release()
+
+
 class _Hub:
     """The connections of this process to one server."""
 
@@ -73,6 +97,7 @@ class _Hub:
         self.pipeline = Pipeline(self.dialer.dial)
         self.fanout = Fanout(self.dialer.dial, address)
         self.proofs: dict[Keys, _Proofs] = {}
+        self.looks: dict[Keys, _Looks] = {}
         self.users = 0
 
     def close(self) -> None:
@@ -154,6 +179,10 @@ class SharedTransport(RedisTransport):
         hub = self._hub
         if hub is not None and self.keys in hub.proofs:
             hub.proofs[self.keys].withdraw(names, timeout)
+
+    def look(self, request: Any, act: Callable[[], Any], timeout: float) -> Any:
+        """Return the reply to a request that changes nothing; see `Herald`."""
+        return self._joined().looks.setdefault(self.keys, _Looks()).look(request, act, self._turn, timeout)
 
     def close(self) -> None:
         """Leave the connections to the others; who is the last one closes them. Idempotent."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -24,6 +26,9 @@ __all__ = ["SharedTransport"]
 
 _TOGETHER = 0.02
 """Seconds that a proof of life waits for those of others."""
+
+_JUST_NOW = 0.05
+"""Seconds for which a reply to somebody else counts as a new one."""
 
 Act = Callable[[tuple[str, ...]], Awaitable[Any]]
 
@@ -73,6 +78,30 @@ class _Proofs:
                 raise
 
 
+class _Looks:
+    """Replies of the server that others have just had, or are about to have."""
+
+    def __init__(self) -> None:
+        self._replies: dict[tuple[Any, int], tuple[float, asyncio.Future[Any]]] = {}
+
+    async def look(self, request: Any, act: Callable[[], Awaitable[Any]], turn: int) -> Any:
+        """Return the reply to a request over the connection of that turn."""
+        key, now = (request, turn), time.monotonic()
+        asked_at, reply = self._replies.get(key, (-math.inf, None))
+        if reply is not None and now < asked_at + _JUST_NOW:
+            # None: that one has closed, or has to connect again, which is not our affair.
+            return await asyncio.shield(reply) or await act()
+        mine = asyncio.get_running_loop().create_future()
+        self._replies = {name: each for name, each in self._replies.items() if now < each[0] + _JUST_NOW}
+        self._replies[key] = now, mine
+        found = None
+        try:
+            found = await act()
+        finally:
+            mine.set_result(found)
+        return found
+
+
 class _Hub:
     """The connections to one server, of one event loop."""
 
@@ -81,6 +110,7 @@ class _Hub:
         self.pipeline = Pipeline(self.dialer.dial)
         self.fanout = Fanout(self.dialer.dial, address)
         self.proofs: dict[Keys, _Proofs] = {}
+        self.looks: dict[Keys, _Looks] = {}
         self.users = 0
 
     async def close(self) -> None:
@@ -121,6 +151,10 @@ class SharedTransport(AsyncRedisTransport):
         # Somebody waits for the answer that comes after the first one.
         delay, self._has_shown = _TOGETHER if self._has_shown else 0.0, True
         return await proofs[self.keys].show(names, act, delay)
+
+    async def look(self, request: Any, act: Callable[[], Awaitable[Any]]) -> Any:
+        """Return the reply to a request that changes nothing; see `Herald`."""
+        return await self._joined().looks.setdefault(self.keys, _Looks()).look(request, act, self._turn)
 
     async def close(self) -> None:
         """Leave the connections to the others; who is the last one closes them. Idempotent."""
