@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from state_signals.protocol import feed
 from tests.parties import EVENTS, Parties, Wire, eventually
 
 
@@ -145,6 +146,24 @@ async def test_a_broadcast_that_goes_astray_is_read_from_the_journal(parties: Pa
         await exporter.publish_signal("start", number)
     assert [(await heard.next()).sample_no for _ in range(5)] == [0, 1, 2, 3, 4]
     assert responder.counters.get("missed", 0) == 0
+
+
+@pytest.mark.parametrize("answers", [False, True])
+async def test_a_broadcast_that_goes_astray_is_missed_in_the_silence_after_it(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    monkeypatch.setattr(feed, "_LOOK_EVERY", 0.2)
+    exporter = await under_way(parties)
+    responder, heard = await parties.listening()
+    announcement = await heard.next()
+    if answers:
+        await responder.srespond(announcement)
+    swallow(responder, lambda data: b'"stop"' in data)
+    await exporter.publish_signal("stop", wait=False)
+    assert (await heard.next()).event == "stop"
+    # It goes on as before.
+    await exporter.publish_signal("start", wait=False)
+    assert (await heard.next()).event == "start"
 
 
 async def test_a_round_whose_broadcast_goes_astray_is_answered_late_but_answered(

@@ -16,7 +16,7 @@ from tests.parties import Parties, eventually
 
 STREAM, JOURNAL = "the stream of responses", "the journal: what is published"
 CHANNEL = "the version 1 channel"
-MISSED, MORTAL, ONCE = "the journal: signals", "presence: if this responder dies", "redelivery: if this responder dies"
+MISSED, MORTAL, ONCE = "the journal: signals", "presence: if this responder dies", "redelivery: this responder"
 
 EXPORTERS: dict[str, tuple[list[str], list[str]]] = {
     "streams": (["-xadd", "-xread", "-xrange", "-xrevrange"], [STREAM, JOURNAL]),
