@@ -489,6 +489,15 @@ def test_what_was_held_back_of_a_history_that_is_lost_is_not_handed_out_in_the_n
     assert seqs(this.take(another(6), 2.0)) == [6, 7]
 
 
+def test_what_was_held_back_before_it_was_known_where_to_begin_is_no_part_of_another_history():
+    this = feed(None)
+    assert takes(this, 3) == []
+    this.doubt(1.0)
+    this.begin_after(0)
+    assert reads(this, another(1), another(2), now=1.0) == ([1, 2], 0)
+    assert seqs(this.take(another(3), 2.0)) == [3]
+
+
 def test_what_was_held_back_before_and_is_in_the_journal_is_handed_out_once():
     this = feed()
     assert takes(this, 1, 2, 3, 6) == [1, 2, 3]

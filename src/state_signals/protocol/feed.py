@@ -193,10 +193,9 @@ class Feed:
         if verdict is None:
             self.want(now)
             return [], 0
-        if self._is_doubtful:
-            # It is in the journal as well. If it is not, the server has lost it, and its position is another's by now.
-            self._let_go(self._ahead.keys() & self._old)
-            self._old.clear()
+        # It is in the journal as well. If it is not, the server has lost it, and its position is another's by now.
+        self._let_go(self._ahead.keys() & self._old)
+        self._old.clear()
         self._is_doubtful = False
         passed, missed = self._new(arrivals)
         passed += self._drain()
