@@ -253,12 +253,14 @@ class Registration:
         for responder_id in request.gone:
             self._gone.pop(responder_id, None)
 
-    def beat(self, now: float, position: bytes | None, verdicts: tuple[bytes, ...] = ()) -> Beat | None:
-        """Return the proof of life that is due; None: it is not."""
+    def beat(
+        self, now: float, position: bytes | None, verdicts: Callable[[], tuple[bytes, ...]] = tuple
+    ) -> Beat | None:
+        """Return the proof of life that is due, with what `verdicts` returns then; None: it is not."""
         if not self.is_held or now < self._beat_at:
             return None
         self._asked_at = now
-        return Beat(self.publisher_id, self.ttl, position, verdicts)
+        return Beat(self.publisher_id, self.ttl, position, verdicts())
 
     def beaten(self, now: float) -> None:
         """Take note that a proof of life was given, or cannot be."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -115,7 +114,7 @@ class ServerSide:
         self._announces_again = False
         self._redeliveries = Redeliveries(limits.max_remembered, is_owed)
         # They go out with what goes out anyway: nobody waits for them.
-        self._verdicts: deque[bytes] = deque(maxlen=limits.max_remembered)
+        self._verdicts: deque[bytes | Callable[[], bytes]] = deque(maxlen=limits.max_remembered)
         self._writes_down = True
         self._check_at = math.inf
         self._asked_at = -math.inf
@@ -164,14 +163,23 @@ class ServerSide:
             data = broadcast_again(initialization, self._limits, redelivered=True)
             self._redeliveries.add(responder_id, signal_id, data)
 
-    def write_down(self, verdict: bytes) -> None:
-        """Keep what has become of a round, for those who look back."""
+    def write_down(self, verdict: Callable[[], bytes]) -> None:
+        """Keep what has become of a round, for those who look back.
+
+        Args:
+            verdict: returns it; called later, for whoever waits for the end of the round has no time for that.
+        """
         if self.is_journaled and self._writes_down:
             self._verdicts.append(verdict)
 
     def unwritten(self) -> tuple[bytes, ...]:
         """Return what is to be written down of rounds, as much as goes out at once."""
-        return tuple(itertools.islice(self._verdicts, _VERDICTS_AT_ONCE))
+        written = []
+        for place in range(min(len(self._verdicts), _VERDICTS_AT_ONCE)):
+            verdict = self._verdicts[place]
+            self._verdicts[place] = data = verdict if isinstance(verdict, bytes) else verdict()
+            written.append(data)
+        return tuple(written)
 
     def round_opened(self, roster: set[str], now: float) -> None:
         """Look after the members of a new round in a while; at once if some were lost."""
@@ -337,7 +345,7 @@ class ServerSide:
         return self._beat(now) if self.is_journaled else None
 
     def _beat(self, now: float) -> Beat | None:
-        return self.registration.beat(now, self.position, self.unwritten())
+        return self.registration.beat(now, self.position, self.unwritten)
 
     def _claimed(self, reply: Claimed, now: float) -> None:
         self.registration.claimed(reply, now)

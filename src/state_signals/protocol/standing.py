@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -314,7 +315,7 @@ class Standing:
     def _response_event(self, event: Event) -> None:
         self._events.append(event)
         if isinstance(event, RoundCompleted) and event.result.reports:
-            self._server.write_down(encode_verdict(event.result, self._responses.speakers))
+            self._server.write_down(functools.partial(encode_verdict, event.result, self._responses.speakers))
 
     def _server_event(self, event: Event) -> None:
         if isinstance(event, SignalRefused):
