@@ -433,7 +433,9 @@ class Book:
         if silent < ttl - _LATENCY:
             raise Violation(f"{exporter.name}: {name} is lost in {this.event}, {silent:.3f} s after a proof of life")
         since = now - 2 / 3 * ttl + _LATENCY
-        if responder.was_well_since(since) and responder.answers_since <= since and responder.left_at > now:
+        # Whoever is out of touch goes by what it knew before.
+        is_well = responder.was_well_since(since) and exporter.was_well_since(since)
+        if is_well and responder.answers_since <= since and responder.left_at > now:
             raise Violation(f"{exporter.name}: {name} is lost in {this.event}, though nothing is wrong with it")
 
     def _check_result(self, exporter: Exporter, this: Round, result: PublishResult) -> None:

@@ -79,9 +79,9 @@ class Responder(Party):
 
     @property
     def is_behind(self) -> bool:
-        """Whether there are signals that the user has not come to."""
+        """Whether there are signals that the user has not come to, or answers that were not sent."""
         has_unread = self._inbox is not None and self._inbox.has_arrived
-        return self.acting > 0 or bool(self.core._events) or has_unread
+        return self.acting > 0 or bool(self.core._events) or bool(self.core._answers) or has_unread
 
     # What the shell does
 

@@ -138,6 +138,8 @@ class ExporterV1(_PartyV1):
             await self._bell.wait(self.world, until)
 
     def _check(self) -> None:
+        """Whoever is there has answered, unless its user has still much to do before that."""
         for responder in self.scene.book.incarnations:
-            if responder.is_alive and not responder.is_leaving and self.answers.get(responder.responder_id) != 1:
+            is_there = responder.is_alive and not responder.is_leaving and not responder.is_behind
+            if is_there and self.answers.get(responder.responder_id) != 1:
                 raise Violation(f"{self.name} has no answer of {responder.name} to {self._event}")
