@@ -112,7 +112,7 @@ def test_an_option_with_a_typing_error_is_guessed(command: str, capsys: pytest.C
 
 @pytest.mark.parametrize("command", NETWORKED)
 def test_a_server_that_is_not_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.run(called(command, [*NOBODY, "--connect-timeout", "0"])) == 4
+    assert app.run(called(command, [*NOBODY, "--connect-timeout", "0.5"])) == 4
     said = capsys.readouterr()
     told = said.err + said.out
     assert "127.0.0.1:1" in told

@@ -145,8 +145,16 @@ def test_only_a_signal_that_may_be_there_can_have_been_taken():
 
 
 def test_what_was_given_up_and_has_arrived_after_all_keeps_its_position():
-    outgoing = queue(12)
-    outgoing.adopt(1, signal(1, id=identifier(11)))
+    outgoing = queue(11, 12)
+    first = outgoing.first()
+    assert first is not None
+    first.is_attempted = True
+    outgoing.withdraw(identifier(11))
+    assert outgoing.first() is not None
+    # Whatever else is there is somebody's doing.
+    assert not outgoing.adopt(1, signal(1, id=identifier(9)))
+    assert not outgoing.adopt(7, first.entry.data)
+    assert outgoing.adopt(1, first.entry.data)
     following = outgoing.first()
     assert following is not None
     assert (following.signal_id, following.entry.seq) == (identifier(12), 2)

@@ -208,7 +208,7 @@ class Faults:
         elif data == "older":
             server.go_back(snapshot)
         if data != "kept":
-            book.has_lost_data = True
+            book.lost_data_at = self.world.now
             book.something_is_gone()
             server.offset += self.rng.choice([0.0, 0.0, 0.5, -0.5])
         self.world.after(duration, self._start_server)

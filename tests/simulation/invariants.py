@@ -116,10 +116,15 @@ class Book:
         self.beats: dict[str, float] = {}
         self.ages: defaultdict[Process, dict[str, float]] = defaultdict(dict)
         self.heard: defaultdict[tuple[Process, str], Heard] = defaultdict(Heard)
-        self.has_lost_data = False
+        self.lost_data_at = -math.inf
         self.counts: defaultdict[str, int] = defaultdict(int)
 
     # Who is who
+
+    @property
+    def has_lost_data(self) -> bool:
+        """Whether the server has lost any."""
+        return self.lost_data_at > -math.inf
 
     def exporter_started(self, exporter: Exporter) -> None:
         """A new incarnation of an exporter is there."""
@@ -301,6 +306,9 @@ class Book:
     def _must_be_lost(self, responder: Responder, ttl: float) -> None:
         """Whoever could know that a responder was killed must know by now."""
         if self.responders[responder.responder_id] is not responder:
+            return
+        if self.beats.get(responder.responder_id, -math.inf) < self.lost_data_at:
+            # With its proof of life, it is lost when it was that it had given one.
             return
         for exporter in self.live_exporters():
             limit = exporter.plan.presence_ttl

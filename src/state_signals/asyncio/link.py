@@ -126,6 +126,7 @@ class Link:
                 await asyncio.wait([self._task], timeout=_LAST_WAIT)
         finally:
             await end(self._task)
+            self._bell.put_away()
 
     async def pump(self, until: float = math.inf, *, is_urgent: bool = False) -> None:
         """Carry out what the core asks for, until the time `until` at the latest; it goes on in the background then.

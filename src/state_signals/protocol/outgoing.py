@@ -27,6 +27,9 @@ _ROOM = 128
 
 _LARGEST_SEQ = 10**18
 
+_LATE = 16
+"""Signals that are remembered that were given up while they were on their way."""
+
 
 @dataclass(slots=True)
 class Publication:
@@ -74,17 +77,15 @@ class Publication:
             encode_signal(self.signal, envelope, limits=limits)
 
 
-def broadcast_again(data: bytes, limits: Limits, *, redelivered: bool = False) -> bytes:
-    """Return a signal of ours as it is broadcast once more, to all or to one responder."""
+def broadcast_again(data: bytes, limits: Limits) -> bytes:
+    """Return a signal of ours as it is broadcast once more."""
     try:
         signal = decode_signal(data, limits=limits)
     except MalformedMessage:
         # What was found beside the journal may be anybody's.
         return data
     envelope = signal.envelope
-    if envelope is None:
-        return data
-    return encode_signal(signal, replace(envelope, again=True, redelivered=redelivered), limits=limits)
+    return data if envelope is None else encode_signal(signal, replace(envelope, again=True), limits=limits)
 
 
 class Outgoing:
@@ -100,6 +101,8 @@ class Outgoing:
         self._queue: deque[Publication] = deque()
         self._taken: deque[Entry] = deque()
         self._bytes_taken = 0
+        # Those that may get to the server after all.
+        self._given_up: deque[bytes] = deque(maxlen=_LATE)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -126,7 +129,9 @@ class Outgoing:
     def first(self) -> Publication | None:
         """Return the signal to send now, encoded; None: there is none."""
         while self._queue and self._queue[0].is_withdrawn:
-            self._queue.popleft()
+            withdrawn = self._queue.popleft()
+            if withdrawn.is_attempted:
+                self._given_up.append(withdrawn.signal_id.encode())
         if not self._queue:
             return None
         publication = self._queue[0]
@@ -191,10 +196,13 @@ class Outgoing:
         """Go on after what an earlier owner has written."""
         self.head = max(self.head, head)
 
-    def adopt(self, head: int, newest: bytes) -> None:
-        """Go on after a signal that had been given up before it arrived there after all."""
+    def adopt(self, head: int, newest: bytes) -> bool:
+        """Go on after `newest` if it was given up before it arrived there after all. Return whether that is so."""
+        if head != self.head + 1 or not any(signal_id in newest for signal_id in self._given_up):
+            return False
         self.head = head
         self._remember(Entry(head, newest))
+        return True
 
     def has_said_nothing_after(self, head: int) -> bool:
         """Whether nothing has gone out, or may have, since the journal ended at `head`."""
