@@ -51,8 +51,7 @@ class ResponderEndpoint(Endpoint):
             presence_ttl=check_presence_ttl(presence_ttl),
             limits=limits,
         )
-        # Only who keeps its name can be told again what it was told before it died.
-        self._channels = [keys.signals] if responder_id is None else [keys.signals, keys.redeliveries(fixed)]
+        self._channels = [keys.signals, keys.redeliveries(fixed)]
         self._handlers = Handlers(can_await=can_await)
         self._stopping = False
 

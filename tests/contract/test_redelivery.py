@@ -122,3 +122,20 @@ async def test_a_name_that_is_made_up_is_another_responder(parties: Parties) -> 
     other = await parties.running("a")
     await eventually(lambda: exporter.subs == {responder.responder_id, other.responder_id})
     assert list((await publishing).missing) == [responder.responder_id]
+
+
+# Whose answer to the initialization is lost
+
+
+async def test_a_responder_that_acts_though_it_is_not_on_the_roster_is_asked_again(parties: Parties) -> None:
+    exporter, (_, b) = await parties.crew("a", "b")
+    # As if the server had lost its answer.
+    core = getattr(exporter, "subject", exporter)._core
+    core.subs.discard("b")
+    core._roster.met.discard("b")
+    publishing = parties.task(exporter.publish_signal("start", timeout=-1))
+    await b[0].srespond(await b[1].next("start"), 1)
+    await eventually(lambda: exporter.subs == {"a", "b"})
+    assert b[0].counters["repeated"] == 1
+    await exporter.shutdown()
+    await publishing

@@ -1025,26 +1025,3 @@ class AnybodySaysAnything(RuleBasedStateMachine):
 
 AnybodySaysAnything.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
 TestAnybodySaysAnything = AnybodySaysAnything.TestCase
-
-
-def test_a_newest_entry_that_is_no_signal_is_told_by_whoever_reads_it_only():
-    server = Server()
-    core = Responder(server)
-    core.comes(0.0)
-    says(running(server, now=1.0), core, now=1.0)
-    core.heard(1.0)
-    look = core.next_request(1.0 + SILENCE)
-    core.reply_received(look, Looked("fio-1", b"nonsense"), 1.0 + SILENCE)  # type: ignore[arg-type]
-    assert events(core) == []
-    assert core.next_deadline() == 1.0 + SILENCE
-
-
-def test_whoever_leaves_looks_no_longer():
-    server = Server()
-    core = Responder(server)
-    core.comes(0.0)
-    says(running(server, now=1.0), core, now=1.0)
-    core.heard(1.0)
-    core.leave(now=1.0, sent=1.0)
-    assert core.next_request(1.0 + SILENCE) is None
-    assert core.next_upkeep() == math.inf

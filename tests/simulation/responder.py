@@ -63,7 +63,7 @@ class Responder(Party):
         )
         super().__init__(scene, f"{plan.name}.{plan.began}", plan.host, core)
         keys = scene.server.keys
-        self.channels = [keys.signals, keys.redeliveries(self.responder_id)] if plan.has_fixed_id else [keys.signals]
+        self.channels = [keys.signals, keys.redeliveries(self.responder_id)]
         self.hears_all_since = math.inf
         self.answers_since = math.inf
         self.follows: set[str] = set()

@@ -79,8 +79,7 @@ class Feed:
         self._max_ahead = max_ahead
         self._ahead: dict[int, Arrival] = {}
         self._bytes_ahead = 0
-        # Positions of what has been held back since before the server was in doubt: that may have been lost there, and
-        # its position come to be another signal's. So it waits for the journal, though not for ever.
+        # Positions of what has been held back since before the server was in doubt.
         self._old: set[int] = set()
         self._wanted_at = math.inf
         self._look_every = _LOOK_EVERY
@@ -157,7 +156,6 @@ class Feed:
         self._is_doubtful, self._gap_since = False, None
         self.last, self._last_id, self.beyond = 0, None, None
         self._ahead.clear()
-        self._old.clear()
         self._bytes_ahead = 0
         self.want(now)
 
@@ -195,6 +193,9 @@ class Feed:
         if verdict is None:
             self.want(now)
             return [], 0
+        # It is in the journal as well. If it is not, the server has lost it, and its position is another's by now.
+        self._let_go(self._ahead.keys() & self._old)
+        self._old.clear()
         self._is_doubtful = False
         passed, missed = self._new(arrivals)
         passed += self._drain()
@@ -294,7 +295,6 @@ class Feed:
     def _skip(self) -> int:
         first = self.first_ahead()
         self._gap_since = None
-        self._old.clear()
         if first is None:
             return 0
         seq = first.envelope.seq
@@ -303,8 +303,6 @@ class Feed:
         return missed
 
     def _hold(self, arrival: Arrival) -> None:
-        if arrival.envelope.seq in self._old:
-            self._let_go([arrival.envelope.seq])
         if arrival.envelope.seq in self._ahead or self._bytes_ahead + arrival.size > self._max_ahead:
             return
         self._ahead[arrival.envelope.seq] = arrival
@@ -313,14 +311,11 @@ class Feed:
     def _let_go(self, seqs: Iterable[int]) -> None:
         for seq in tuple(seqs):
             self._bytes_ahead -= self._ahead.pop(seq).size
-            self._old.discard(seq)
 
     def _drain(self) -> list[Arrival]:
         passed = []
         self._let_go(seq for seq in self._ahead if seq <= (self.last or 0))
         while self.last is not None and (arrival := self._ahead.get(self.last + 1)) is not None:
-            if self.last + 1 in self._old:
-                break
             self._let_go([self.last + 1])
             passed.append(self._pass(arrival))
         if not self._ahead:

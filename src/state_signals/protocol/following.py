@@ -33,7 +33,6 @@ class Following:
 
     Attributes:
         can_read: whether the server lets us read journals.
-        looks: whether to look after exporters that are silent.
 
     Args:
         replay: what to take of exporters that were live when we came: `"state"` their initialization, `"all"` their
@@ -43,7 +42,6 @@ class Following:
 
     def __init__(self, replay: Replay, limits: Limits) -> None:
         self.can_read = True
-        self.looks = True
         self._only: str | None = None
         self._replay = replay
         self._limits = limits
@@ -90,13 +88,11 @@ class Following:
         if not self._silent and now >= self.look_at:
             due = (name for name, feed in self._feeds.items() if feed.look_at <= now + _TOGETHER)
             self._silent = dict.fromkeys(due)
-        return Look(next(iter(self._silent))) if self._silent and self.looks else None
+        return Look(next(iter(self._silent))) if self._silent else None
 
     @property
     def look_at(self) -> float:
         """When `next_look` has something to do; infinite: never."""
-        if not self.looks:
-            return math.inf
         if self._silent:
             return -math.inf
         return min((feed.look_at for feed in self._feeds.values()), default=math.inf) if self.can_read else math.inf
@@ -235,7 +231,7 @@ class Following:
         before, feed = self.shortest_ttl(), self._feeds.get(signal.publisher_id)
         if feed is not None:
             # Without a journal, what it has begun again with may have been missed, or have come before that.
-            feed.is_ended = signal.event == SHUTDOWN and (feed.is_journaled or envelope.sent >= feed.latest)
+            feed.is_ended = signal.event == SHUTDOWN and envelope.sent >= feed.latest
             feed.latest = max(feed.latest, envelope.sent)
             if feed.is_ended:
                 feed.announcement = None

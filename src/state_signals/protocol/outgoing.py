@@ -77,15 +77,17 @@ class Publication:
             encode_signal(self.signal, envelope, limits=limits)
 
 
-def broadcast_again(data: bytes, limits: Limits) -> bytes:
-    """Return a signal of ours as it is broadcast once more."""
+def broadcast_again(data: bytes, limits: Limits, *, redelivered: bool = False) -> bytes:
+    """Return a signal of ours as it is broadcast once more, to all or to one responder."""
     try:
         signal = decode_signal(data, limits=limits)
     except MalformedMessage:
         # What was found beside the journal may be anybody's.
         return data
     envelope = signal.envelope
-    return data if envelope is None else encode_signal(signal, replace(envelope, again=True), limits=limits)
+    if envelope is None:
+        return data
+    return encode_signal(signal, replace(envelope, again=True, redelivered=redelivered), limits=limits)
 
 
 class Outgoing:

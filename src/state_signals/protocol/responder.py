@@ -6,7 +6,6 @@ import math
 import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Literal
 
 from state_signals.codec import decode_signal
@@ -150,7 +149,6 @@ class ResponderProtocol:
             response = Response(self.responder_id, publisher_id, INITIALIZATION)
             self._answer(response, announcement, now, sent, "left")
         self._is_leaving = self._beat_at < math.inf
-        self._following.looks = False
         self._beat_at = math.inf
 
     # What arrives
@@ -233,7 +231,8 @@ class ResponderProtocol:
             case Introduce(), Introduced():
                 self._introduced(reply, now)
             case Look(), Looked():
-                self._following.looked(request.publisher_id, self._envelope_of(reply.newest), now)
+                newest = None if reply.newest is None else self._decoded(reply.newest)
+                self._following.looked(request.publisher_id, None if newest is None else newest.envelope, now)
             case CatchUp(), CaughtUp():
                 self._caught_up(request, reply, now)
 
@@ -320,12 +319,6 @@ class ResponderProtocol:
             self._refuse("foreign-reply", f"{signal.publisher_id!r:.80} asks for answers to {envelope.reply!r:.80}")
             return None
         return signal
-
-    def _envelope_of(self, data: bytes | None) -> Envelope | None:
-        # Quietly: whoever only looks hands out nothing, and what is wrong is told when it is read.
-        with suppress(MalformedMessage):
-            return None if data is None else decode_signal(data, limits=self._limits).envelope
-        return None
 
     def _repeat_awaited(self, now: float) -> None:
         subscriptions = [announcement for _, announcement in self._following.subscriptions()]

@@ -35,15 +35,22 @@ class Responses:
         counters: counts what does not count.
         emit: takes the events.
         presence: takes responses as proofs of life.
+        unexpected: called with whoever answers a signal by its identifier, and is not waited for.
     """
 
     def __init__(
-        self, limits: Limits, counters: Counter[str], emit: Callable[[Event], None], presence: Presence
+        self,
+        limits: Limits,
+        counters: Counter[str],
+        emit: Callable[[Event], None],
+        presence: Presence,
+        unexpected: Callable[[str], None],
     ) -> None:
         self._limits = limits
         self._counters = counters
         self._emit = emit
         self._presence = presence
+        self._unexpected = unexpected
         self._rounds: dict[str, Round] = {}
         self._signals: dict[str, Publication] = {}
         self._announcements: OrderedDict[str, None] = OrderedDict()
@@ -137,6 +144,7 @@ class Responses:
             self._counters["no-ras"] += 1
         elif this is None:
             self._late(response)
+            self._surprised_by(response)
         elif not this.answered(responder_id, response.ras, response.message, response.took, now):
             self._surplus(response, this.reports.get(responder_id))
         elif this.is_eager or not this.pending:
@@ -263,11 +271,16 @@ class Responses:
     def _surplus(self, response: WireResponse, report: Report | None) -> None:
         if report is None:
             self._counters["not-in-roster"] += 1
+            self._surprised_by(response)
         elif report.ras is None:
             # It was given up before, while others are still waited for.
             self._late(response)
         else:
             self._counters["repeated"] += 1
+
+    def _surprised_by(self, response: WireResponse) -> None:
+        if response.signal_id is not None:
+            self._unexpected(response.responder_id)
 
     def _late(self, response: WireResponse) -> None:
         if response.again:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from state_signals.limits import Limits
@@ -48,6 +48,7 @@ class Roster:
     Attributes:
         names: the responders on it; assignable.
         expected: those that were put there and may not have subscribed.
+        met: those that have been on it since it was opened, or were asked whether they want to.
 
     Args:
         emit: takes the events.
@@ -56,18 +57,20 @@ class Roster:
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self.names: set[str] = set()
         self.expected: set[str] = set()
+        self.met: set[str] = set()
         self._emit = emit
         self._wait: _Wait | None = None
 
     # Who is on it
 
-    def expect(self, names: Iterable[str]) -> None:
+    def expect(self, names: Collection[str]) -> None:
         """Put responders on it that have not subscribed."""
-        self.names.update(names)
-        self.expected.update(names)
+        for whom in (self.names, self.expected, self.met):
+            whom.update(names)
 
     def joined(self, name: str) -> None:
         """Put somebody on it that has subscribed."""
+        self.met.add(name)
         if name not in self.names or name in self.expected:
             self.names.add(name)
             self.expected.discard(name)
@@ -85,6 +88,7 @@ class Roster:
             self._end_wait(enough=False)
         self.names = set()
         self.expected.clear()
+        self.met.clear()
 
     @property
     def absent(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ import msgspec
 
 from state_signals.limits import Limits
 from state_signals.protocol.events import ClaimHeld, ClaimRefused, Degraded, Event, Restored, SignalRefused, SignalSent
-from state_signals.protocol.outgoing import Outgoing, Publication
+from state_signals.protocol.outgoing import Outgoing, Publication, broadcast_again
 from state_signals.protocol.presence import Presence
 from state_signals.protocol.redelivery import Redeliveries
 from state_signals.protocol.registration import Registration
@@ -156,6 +156,12 @@ class ServerSide:
         if self._redeliveries.can_send and publication.envelope is not None:
             data = publication.encode(publication.entry.seq, self._limits, redelivered=True).data
             self._redeliveries.add(responder_id, publication.signal_id, data)
+
+    def invite(self, responder_id: str, signal_id: str, initialization: bytes) -> None:
+        """Send one responder an initialization that is on the server again, until it answers."""
+        if self._redeliveries.can_send:
+            data = broadcast_again(initialization, self._limits, redelivered=True)
+            self._redeliveries.add(responder_id, signal_id, data)
 
     def write_down(self, verdict: Callable[[], bytes]) -> None:
         """Keep what has become of a round, for those who look back.
@@ -374,9 +380,9 @@ class ServerSide:
         if self.registration.refused_by is not None:
             # What the journal holds is theirs.
             return
-        if self.outgoing.was_taken(reply.head, reply.newest) or (
-            not self.outgoing.adopt(reply.head, reply.newest) and self._is_position_taken
-        ):
+        is_there = self.outgoing.was_taken(reply.head, reply.newest)
+        is_late = not is_there and self.outgoing.adopt(reply.head, reply.newest)
+        if is_there or (self._is_position_taken and not is_late):
             self._signal_taken()
         self._is_position_taken = False
         self._lost = self.outgoing.missing_after(reply.head)

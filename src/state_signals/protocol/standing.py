@@ -94,7 +94,7 @@ class Standing:
         self._events: deque[Event] = deque()
         self._roster = Roster(self._events.append)
         self._presence = Presence(presence_ttl)
-        self._responses = Responses(limits, self.counters, self._response_event, self._presence)
+        self._responses = Responses(limits, self.counters, self._response_event, self._presence, self._invite)
         self._server = ServerSide(
             Registration(publisher_id, owner, presence_ttl or _CLAIM_TTL, fate),
             self._presence,
@@ -103,7 +103,7 @@ class Standing:
             emit=self._server_event,
             facts=self._facts,
             waited_for=self._responses.pending,
-            is_owed=self._responses.is_owed,
+            is_owed=self._is_owed,
         )
         self._speech = Speech(publisher_id, process_name, runner_host, reply, strict_v1, new_id, self._server)
 
@@ -122,6 +122,7 @@ class Standing:
     @subs.setter
     def subs(self, names: set[str]) -> None:
         self._roster.names = names
+        self._roster.met.update(names)
 
     @property
     def position(self) -> bytes | None:
@@ -272,10 +273,30 @@ class Standing:
         self._presence.follow(responder_id, ttl, now)
         self._server.registration.joined(responder_id, Member(ttl, speaks_v2=signal_id is not None))
         self._roster.joined(responder_id)
+        if len(self._roster.met) > 2 * self._limits.max_roster:
+            # Whoever comes and goes under new names must not make it grow.
+            self._roster.met.intersection_update(self.subs)
         # If it died while it acted, it needs to be told again; if it did not, it knows.
         for publication in self._responses.owed_by(responder_id):
             self._server.redeliver(responder_id, publication)
         self._roster.check()
+
+    def _invite(self, responder_id: str) -> None:
+        """Have somebody subscribe that acts on our signals: its answer to the initialization may have been lost.
+
+        Once: whoever has been on the roster was taken off it on purpose.
+        """
+        is_known = responder_id in self.subs or responder_id in self._roster.met
+        is_full = len(self._roster.met) >= self._limits.max_roster
+        if self._initialization is None or self._announced_id is None or is_known or is_full:
+            return
+        self._roster.met.add(responder_id)
+        self._server.invite(responder_id, self._announced_id, self._initialization)
+
+    def _is_owed(self, responder_id: str, signal_id: str) -> bool:
+        if signal_id == self._announced_id:
+            return self._initialization is not None and responder_id not in self.subs
+        return self._responses.is_owed(responder_id, signal_id)
 
     def _expire(self, now: float) -> None:
         for publication in self._server.outgoing.overdue(now):
@@ -339,6 +360,7 @@ class Standing:
         for name, data in found.roster.items():
             responder_id, member = name.decode(errors="replace"), read_member(data)
             self.subs.add(responder_id)
+            self._roster.met.add(responder_id)
             if member.is_expected:
                 self._roster.expected.add(responder_id)
             if member.speaks_v2:
