@@ -174,13 +174,17 @@ class Round:
         else:
             # Nobody there, or nobody left, is no success: a collector that could not connect must not go unnoticed.
             ok = self._succeeded > 0 and not self.pending and not self._unsuccessful
+        elapsed = now - self.started
+        if not elapsed:
+            # They may all have answered before it was known that the signal went out.
+            elapsed = max((each.elapsed for each in self.reports.values() if each.elapsed is not None), default=0.0)
         return PublishResult(
             ok=ok,
             messages=self.messages,
             reports=self.reports,
             pending=self.pending,
             signal_id=self.signal_id,
-            elapsed=now - self.started,
+            elapsed=elapsed,
         )
 
     def _due(self, now: float) -> tuple[list[str], MemberEvent]:
