@@ -446,6 +446,7 @@ class Charge:
         self.busy = threading.Lock()
         self.wait = wait
         self.calls: list[float] = []
+        self.came_in: list[int] = []
         self.upkeep: Upkeep = upkeep_for(self, "own", "somewhere")
 
     def keep_up(self) -> float:
@@ -473,18 +474,34 @@ def test_one_thread_keeps_all_up_and_ends_with_the_last() -> None:
     other.upkeep.dismiss(other)
 
 
-def test_what_is_due_at_about_the_same_time_is_done_together() -> None:
-    charges = [Charge(0.4) for _ in range(10)]
+def test_what_is_due_at_about_the_same_time_is_done_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = 0
+    pause = Upkeep.pause
+
+    def counted(upkeep: Upkeep, seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+        pause(upkeep, seconds)
+
+    monkeypatch.setattr(Upkeep, "pause", counted)
+    soon = time.monotonic() + 1.5
+
+    class Soon(Charge):
+        def keep_up(self) -> float:
+            super().keep_up()
+            self.came_in.append(turns)
+            return soon + self.wait if len(self.calls) == 1 else math.inf
+
+    charges = [Soon(each / 1000) for each in range(10)]
     for each in charges:
         each.upkeep.begin(each)
-        wait_until(lambda each=each: bool(each.calls))  # type: ignore[misc]
-    wait_until(lambda: all(len(each.calls) >= 4 for each in charges))
+        wait_until(lambda each=each: bool(each.came_in))  # type: ignore[misc]
+    wait_until(lambda: all(len(each.came_in) == 2 for each in charges))
     for each in charges:
         each.upkeep.dismiss(each)
-    spread = [
-        max(each.calls[place] for each in charges) - min(each.calls[place] for each in charges) for place in (0, 3)
-    ]
-    assert spread[1] <= max(spread[0], 0.02)
+    assert len({each.came_in[0] for each in charges}) == len(charges)
+    assert len({each.came_in[1] for each in charges}) == 1
+    assert min(each.calls[1] for each in charges) >= soon + 0.009
 
 
 def test_one_that_takes_long_is_waited_for_when_it_is_dismissed_but_not_for_ever() -> None:
