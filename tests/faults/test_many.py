@@ -21,7 +21,7 @@ EACH = 1_000
 NAMES = {crowd: {f"{crowd}-{number}" for number in range(EACH)} for crowd in ("left", "right")}
 EVERYBODY = NAMES["left"] | NAMES["right"]
 
-TTL = 6.0
+TTL = 10.0
 
 PATIENCE = 60.0
 

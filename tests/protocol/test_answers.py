@@ -405,6 +405,26 @@ def test_an_exporter_that_goes_on_after_its_shutdown_gets_proofs_of_life_as_befo
     assert core.due == 3.0
 
 
+def test_a_shutdown_counts_though_the_clock_of_who_says_so_is_behind():
+    core = Responder(presence_ttl=15.0)
+    subscribes(core, ttl=3.0)
+    core.work()
+    received(core, 2, event="shutdown", ttl=3.0, sent=-999.0)
+    core.work(1.0)
+    assert core.due == 6.0
+
+
+def test_a_shutdown_that_is_read_after_the_initialization_of_the_next_run_ends_nothing():
+    core = Responder(presence_ttl=15.0)
+    subscribes(core, ttl=3.0)
+    core.work()
+    answers_to(core, 3, ttl=3.0, redelivered=True)
+    core.work()
+    received(core, 2, event="shutdown", ttl=3.0)
+    core.work(1.0)
+    assert core.due == 2.0
+
+
 def test_a_shutdown_that_is_overtaken_by_what_comes_after_it_ends_nothing():
     core = Responder(presence_ttl=15.0)
     core.comes(0.0)

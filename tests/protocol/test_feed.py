@@ -513,3 +513,32 @@ def test_what_was_held_back_before_is_all_there_is_where_the_journal_cannot_be_r
     this.doubt(1.0)
     passed, missed = this.without_journal()
     assert (seqs(passed), missed) == ([5, 6], 1)
+
+
+def test_what_was_held_back_before_and_no_journal_has_is_waited_for_and_handed_out_in_the_end():
+    this = feed()
+    assert takes(this, 1, 2, 3, 5) == [1, 2, 3]
+    this.doubt(1.0)
+    assert reads(this, 3, 4, now=1.0) == ([4], 0)
+    assert this.wanted_at == 1.0 + LOOK_AGAIN
+    assert reads(this, 4, now=1.0 + PATIENCE) == ([5], 0)
+
+
+def test_what_comes_now_takes_the_place_of_what_was_held_back_before():
+    this = feed()
+    assert takes(this, 1, 2, 3, 6) == [1, 2, 3]
+    this.doubt(1.0)
+    assert seqs(this.take(another(6), 1.0)) == []
+    passed, _ = this.read([another(3, id=arrival(3).envelope.id), another(4), another(5)], is_whole=True, now=1.0)
+    assert [each.envelope.id for each in passed] == [another(seq).envelope.id for seq in (4, 5, 6)]
+
+
+def test_what_was_held_back_before_is_dropped_once_an_earlier_position_is_that_of_a_later_signal():
+    this = feed(None)
+    assert takes(this, 3) == []
+    this.doubt(1.0)
+    this.begin_after(0)
+    passed, missed = this.read([another(1), another(2)], is_whole=True, now=1.0)
+    assert (seqs(passed), missed) == ([1, 2], 0)
+    assert this.wanted_at == math.inf
+    assert seqs(this.take(another(3), 2.0)) == [3]

@@ -48,7 +48,6 @@ class Feed:
         last: position of the newest signal that was handed out; None: it is not known yet where to begin.
         sent: when that was sent, by the exporter's clock.
         is_journaled: whether there is a journal to read.
-        latest: when the newest of all that the user has got was sent, whatever came first.
         is_ended: whether the exporter has shut down since.
         is_introduced: whether it is known what to take of what was there before us. Until then all is held back.
         is_dormant: whether the exporter seemed gone when we came, and was not heard since.
@@ -67,7 +66,6 @@ class Feed:
         self.last = last
         self.sent = -math.inf
         self.is_journaled = True
-        self.latest = -math.inf
         self.is_ended = False
         self.is_introduced = False
         self.is_dormant = False
@@ -75,11 +73,14 @@ class Feed:
         self.announcement: Envelope | None = None
         self.beyond: bytes | None = None
         self.retained: Signal | None = None
+        # The place of the newest of all that the user has got, in whatever order.
+        self._newest = -math.inf
         self._last_id: str | None = None
         self._max_ahead = max_ahead
         self._ahead: dict[int, Arrival] = {}
         self._bytes_ahead = 0
-        # Positions of what has been held back since before the server was in doubt.
+        # Positions of what has been held back since before the server was in doubt: that may have been lost there, and
+        # its position come to be another signal's. So it waits for the journal, though not for ever.
         self._old: set[int] = set()
         self._wanted_at = math.inf
         self._look_every = _LOOK_EVERY
@@ -140,6 +141,22 @@ class Feed:
         if (newest.seq if newest else 0) != (self.last or 0) or (newest and self._last_id not in (None, newest.id)):
             self.want(now)
 
+    # What is known of it
+
+    def take_note(self, *, is_journaled: bool) -> None:
+        """Take note whether its exporter keeps a journal."""
+        if is_journaled is not self.is_journaled:
+            self.is_journaled, self._newest = is_journaled, -math.inf
+
+    def handed_out(self, envelope: Envelope, *, is_shutdown: bool) -> None:
+        """Take note of a signal that the user gets, in order or out of it."""
+        # Without a journal, what it has begun again with may have been missed, or have come before that.
+        place = envelope.seq if self.is_journaled else envelope.sent
+        self.is_ended = is_shutdown and place >= self._newest
+        self._newest = max(self._newest, place)
+        if self.is_ended:
+            self.announcement = None
+
     # Where to begin
 
     def first_ahead(self) -> Arrival | None:
@@ -155,7 +172,9 @@ class Feed:
         self._known_until, self._known_id = self.sent, self._last_id or self._known_id
         self._is_doubtful, self._gap_since = False, None
         self.last, self._last_id, self.beyond = 0, None, None
+        self._newest = -math.inf
         self._ahead.clear()
+        self._old.clear()
         self._bytes_ahead = 0
         self.want(now)
 
@@ -193,9 +212,6 @@ class Feed:
         if verdict is None:
             self.want(now)
             return [], 0
-        # It is in the journal as well. If it is not, the server has lost it, and its position is another's by now.
-        self._let_go(self._ahead.keys() & self._old)
-        self._old.clear()
         self._is_doubtful = False
         passed, missed = self._new(arrivals)
         passed += self._drain()
@@ -295,6 +311,7 @@ class Feed:
     def _skip(self) -> int:
         first = self.first_ahead()
         self._gap_since = None
+        self._old.clear()
         if first is None:
             return 0
         seq = first.envelope.seq
@@ -303,6 +320,8 @@ class Feed:
         return missed
 
     def _hold(self, arrival: Arrival) -> None:
+        if arrival.envelope.seq in self._old:
+            self._let_go([arrival.envelope.seq])
         if arrival.envelope.seq in self._ahead or self._bytes_ahead + arrival.size > self._max_ahead:
             return
         self._ahead[arrival.envelope.seq] = arrival
@@ -311,17 +330,24 @@ class Feed:
     def _let_go(self, seqs: Iterable[int]) -> None:
         for seq in tuple(seqs):
             self._bytes_ahead -= self._ahead.pop(seq).size
+            self._old.discard(seq)
 
     def _drain(self) -> list[Arrival]:
         passed = []
-        self._let_go(seq for seq in self._ahead if seq <= (self.last or 0))
+        self._let_go(seq for seq, each in self._ahead.items() if seq <= (self.last or 0) or self._is_outdated(each))
         while self.last is not None and (arrival := self._ahead.get(self.last + 1)) is not None:
+            if self.last + 1 in self._old:
+                break
             self._let_go([self.last + 1])
             passed.append(self._pass(arrival))
         if not self._ahead:
             self._gap_since = None
             self._wanted_at = math.inf
         return passed
+
+    def _is_outdated(self, held_back: Arrival) -> bool:
+        """Whether somebody has given positions before its own to signals that came after it."""
+        return held_back.envelope.seq in self._old and held_back.envelope.sent < self.sent
 
     def _pass(self, arrival: Arrival) -> Arrival:
         self.last, self._last_id = arrival.envelope.seq, arrival.envelope.id

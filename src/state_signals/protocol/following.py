@@ -203,8 +203,9 @@ class Following:
         if feed is None or not feed.is_journaled:
             knows = (envelope.seq == 1 and not envelope.again) or not self.can_read
             feed = feed or self._add(name, Feed(None, self._limits.max_ahead, now))
+            feed.take_note(is_journaled=True)
             feed.begin_after(envelope.seq - 1 if knows else None)
-            feed.is_journaled, feed.is_introduced = True, knows
+            feed.is_introduced = knows
         self.woken(name, feed)
         if feed.last is not None and envelope.seq <= feed.last:
             if envelope.sent <= feed.sent:
@@ -223,18 +224,14 @@ class Following:
     def unjournaled(self, publisher_id: str, now: float) -> tuple[list[Arrival], int]:
         """Take note of an exporter without a journal. Return what was held back, and how many are missing before it."""
         feed = self._feeds.get(publisher_id) or self._add(publisher_id, Feed(None, self._limits.max_ahead, now))
-        feed.is_journaled = False
+        feed.take_note(is_journaled=False)
         return feed.without_journal()
 
     def handed_out(self, signal: Signal, envelope: Envelope) -> bool:
         """Take note of a signal that the user gets. Return whether proofs of life have to come more often now."""
         before, feed = self.shortest_ttl(), self._feeds.get(signal.publisher_id)
         if feed is not None:
-            # Without a journal, what it has begun again with may have been missed, or have come before that.
-            feed.is_ended = signal.event == SHUTDOWN and envelope.sent >= feed.latest
-            feed.latest = max(feed.latest, envelope.sent)
-            if feed.is_ended:
-                feed.announcement = None
+            feed.handed_out(envelope, is_shutdown=signal.event == SHUTDOWN)
         return self.shortest_ttl() < before
 
     def answered(self, publisher_id: str, envelope: Envelope) -> bool:
