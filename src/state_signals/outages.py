@@ -34,6 +34,9 @@ class Core(Protocol):
     def next_request(self, now: float, *, is_urgent: bool = False) -> Any:
         """Return what to ask the server for, one at a time; None: nothing."""
 
+    def next_aside(self, now: float) -> Any:
+        """Return what to ask for beside that, whose order does not matter and for which nobody waits; None: nothing."""
+
     def reply_received(self, request: Any, reply: Any, now: float) -> None:
         """Take the reply to a request."""
 
@@ -47,7 +50,7 @@ class Core(Protocol):
         """Take note that the server can be reached again."""
 
     def next_upkeep(self) -> float:
-        """Return when `next_request` is due though nobody waits; infinite: never."""
+        """Return when `next_request` or `next_aside` is due though nobody waits; infinite: never."""
 
 
 def shows_that_it_works(request: Any) -> bool:

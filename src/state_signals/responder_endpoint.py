@@ -52,6 +52,8 @@ class ResponderEndpoint(Endpoint):
             limits=limits,
         )
         self._channels = [keys.signals, keys.redeliveries(fixed)]
+        # Whether we subscribe to other channels now than we did.
+        self._is_renamed = False
         self._handlers = Handlers(can_await=can_await)
         self._stopping = False
 
@@ -63,6 +65,8 @@ class ResponderEndpoint(Endpoint):
     @responder_id.setter
     def responder_id(self, name: str) -> None:
         self._core.responder_id = identifier("responder_id", name, "")
+        self._channels[1:] = [self._transport.keys.redeliveries(name)]
+        self._is_renamed = True
 
     @property
     def counters(self) -> Mapping[str, int]:

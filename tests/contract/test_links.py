@@ -86,6 +86,31 @@ async def test_an_answer_is_not_taken_for_another_one_that_was_under_way(
         assert (await asyncio.wait_for(each, SLOWEST)).ok
 
 
+async def test_an_answer_does_not_wait_for_a_look(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter, (a,) = await parties.crew("a")
+    responder, heard = a
+    publishing = parties.task(exporter.publish_signal("start", timeout=-1))
+    signal = await heard.next()
+    is_looking, may_return = threading.Event(), threading.Event()
+
+    def hold(batch: Any) -> None:
+        if batch.commands[0][0] == "XREVRANGE":
+            is_looking.set()
+            assert may_return.wait(SLOWEST)
+
+    replace_execute(responder, monkeypatch, nothing, hold)
+    subject = subject_of(responder)
+    subject._core._following.feed(exporter.pub_id)._look_at = time.monotonic()
+    subject._link.wake()
+    try:
+        await eventually(is_looking.is_set, "the look")
+        await asyncio.wait_for(responder.srespond(signal, 1), SLOWEST)
+        assert (await asyncio.wait_for(publishing, SLOWEST)).ok
+        assert not may_return.is_set()
+    finally:
+        may_return.set()
+
+
 async def test_what_the_transport_refuses_is_a_lost_connection(
     parties: Parties, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from state_signals import Signal
-from tests.parties import EVENTS, Parties, Wire, eventually
+from tests.parties import EVENTS, Heard, Parties, Wire, eventually
 
 
 async def died_while_acting(parties: Parties, **options: Any) -> tuple[Any, Any, Signal]:
@@ -85,6 +85,24 @@ async def test_who_is_alive_and_subscribes_again_does_not_act_twice(parties: Par
     assert (await publishing).ok
 
 
+async def test_a_name_that_is_assigned_is_told_again_too(parties: Parties) -> None:
+    responder = await parties.responder()
+    responder.responder_id = "a"
+    heard = Heard(responder)
+    exporter = await parties.exporter()
+    waiting = parties.task(exporter.initialize_and_wait(1, EVENTS, timeout=-1))
+    await responder.srespond(await heard.next("initialization"))
+    assert await waiting == 0
+    publishing = parties.task(exporter.publish_signal("start", timeout=-1))
+    signal = await heard.next("start")
+    await responder.respond(exporter.pub_id, "initialization")
+    await eventually(lambda: responder.counters.get("repeated"), "the redelivery")
+    await responder.srespond(signal, 1)
+    assert (await publishing).ok
+    await parties.close()
+    await heard.ended
+
+
 async def test_another_responder_of_that_name_at_another_time_is_not_told_of_ended_rounds(parties: Parties) -> None:
     exporter, (a,) = await parties.crew("a", presence_ttl=0.5)
     publishing = parties.task(exporter.publish_signal("start", timeout=-1))
@@ -131,8 +149,9 @@ async def test_a_responder_that_acts_though_it_is_not_on_the_roster_is_asked_aga
     exporter, (_, b) = await parties.crew("a", "b")
     # As if the server had lost its answer.
     core = getattr(exporter, "subject", exporter)._core
-    core.subs.discard("b")
-    core._roster.met.discard("b")
+    for names in (core.subs, core._server.registration._names):
+        names.discard("b")
+    core._has_been_out_of_touch = True
     publishing = parties.task(exporter.publish_signal("start", timeout=-1))
     await b[0].srespond(await b[1].next("start"), 1)
     await eventually(lambda: exporter.subs == {"a", "b"})

@@ -13,7 +13,7 @@ from state_signals.messages import Envelope, Signal
 from state_signals.protocol.events import ClaimHeld, RoundCompleted, SignalSent
 from state_signals.protocol.exporter import ExporterProtocol
 from state_signals.protocol.responder import ResponderProtocol
-from state_signals.requests import CatchUp, Look, Publish, ShowPresence
+from state_signals.requests import CatchUp, Publish, ShowPresence
 from state_signals.results import PublishResult
 from state_signals.transport.base import Batch
 from state_signals.transport.commands import Commands
@@ -212,7 +212,8 @@ class Exporter(ExporterProtocol):
 
     def work(self, now: float = 0.0, *, is_urgent: bool = False) -> list[Any]:
         """Have everything done that is to be done, and return the requests."""
-        return self.server.serve(self, self.next_request, now, is_urgent=is_urgent)
+        done = self.server.serve(self, self.next_request, now, is_urgent=is_urgent)
+        return done if is_urgent else done + self.server.serve(self, self.next_aside, now)
 
     def said(self, now: float = 0.0) -> list[bytes]:
         """What it broadcasts, and was not returned yet."""
@@ -240,7 +241,9 @@ class Responder(ResponderProtocol):
     def work(self, now: float = 0.0, *, is_urgent: bool = False) -> list[Any]:
         """Have everything sent that is to be sent, and return the requests. It looks after silent exporters, too."""
         done = self.server.serve(self, self.next_request, now, is_urgent=is_urgent)
-        return [request for request in done if not isinstance(request, Look)]
+        if not is_urgent:
+            self.server.serve(self, self.next_aside, now)
+        return done
 
     @property
     def due(self) -> float:

@@ -314,9 +314,6 @@ class AnyWorld(RuleBasedStateMachine):
         due = [this.deadline for this in self.open.values() if this.deadline is not None]
         if self.is_waiting:
             due += [self.patience, self.next_announcement]
-        if self.open:
-            # What somebody may have lost while it acted, see test_losing.
-            due.append(self.core._server._redeliveries.next_deadline())
         earliest = min(due, default=math.inf)
         assert deadline == (None if earliest == math.inf else earliest)
 

@@ -384,12 +384,36 @@ def test_when_nothing_is_lost_a_look_is_all():
     fio = running(server, now=1.0)
     says(fio, core, now=1.0)
     core.heard(1.0)
-    assert core.next_request(1.0 + SILENCE) == core.next_request(1.0 + SILENCE) == Look("fio-1")
-    assert core.next_request(1.0 + SILENCE, is_urgent=True) is None
+    assert core.next_aside(1.0 + SILENCE) == core.next_aside(1.0 + SILENCE) == Look("fio-1")
+    assert core.next_request(1.0 + SILENCE) is None
     assert core.next_upkeep() == -math.inf
     core.work(1.0 + SILENCE)
     assert core.next_deadline() == math.inf
     assert core.next_upkeep() == 1.0 + 3 * SILENCE
+
+
+def test_a_newest_entry_that_is_no_signal_is_told_by_whoever_reads_it_only():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    says(running(server, now=1.0), core, now=1.0)
+    core.heard(1.0)
+    look = core.next_aside(1.0 + SILENCE)
+    assert look is not None
+    core.reply_received(look, Looked("fio-1", b"nonsense"), 1.0 + SILENCE)
+    assert events(core) == []
+    assert core.next_deadline() == 1.0 + SILENCE
+
+
+def test_whoever_leaves_looks_no_longer():
+    server = Server()
+    core = Responder(server)
+    core.comes(0.0)
+    says(running(server, now=1.0), core, now=1.0)
+    core.heard(1.0)
+    core.leave(now=1.0, sent=1.0)
+    assert core.next_aside(1.0 + SILENCE) is None
+    assert core.next_upkeep() == math.inf
 
 
 def test_a_look_that_is_refused_for_now_is_made_later():
@@ -400,7 +424,7 @@ def test_a_look_that_is_refused_for_now_is_made_later():
     core.heard(1.0)
     server.refuses = {Look: ("LOADING", "LOADING the dataset")}
     core.work(1.0 + SILENCE)
-    assert core.next_request(1.0 + SILENCE) is None
+    assert core.next_aside(1.0 + SILENCE) is None
     assert core.next_upkeep() == 1.0 + 3 * SILENCE
 
 
@@ -411,7 +435,7 @@ def test_whoever_is_not_followed_any_more_is_looked_at_no_longer(is_refused):
     core.comes(0.0)
     says(running(server, now=1.0), core, now=1.0)
     core.heard(1.0)
-    look = core.next_request(1.0 + SILENCE)
+    look = core.next_aside(1.0 + SILENCE)
     assert isinstance(look, Look)
     core.lock_id("another")
     if is_refused:
@@ -538,7 +562,7 @@ def test_who_is_locked_follows_the_others_no_longer():
     core.heard(2.0)
     core.lock_id("fio-2")
     says(one, core, now=3.0)
-    assert core.next_request(2.0 + SILENCE) == Look("fio-2")
+    assert core.next_aside(2.0 + SILENCE) == Look("fio-2")
     assert core.query(2.0 + SILENCE) == []
 
 
@@ -997,10 +1021,10 @@ class AnybodySaysAnything(RuleBasedStateMachine):
 
     @rule(is_carried_out=st.booleans(), data=st.data())
     def answers_are_sent(self, is_carried_out, data):
-        request = self.core.next_request(self.now)
-        if isinstance(request, Look):
-            self.core.reply_received(request, data.draw(replies[Look]), self.now)
-        elif request is not None and is_carried_out:
+        request, look = self.core.next_request(self.now), self.core.next_aside(self.now)
+        if look is not None:
+            self.core.reply_received(look, data.draw(replies[Look]), self.now)
+        if request is not None and is_carried_out:
             self.core.reply_received(request, Done(), self.now)
 
     @rule(name=publishers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -425,17 +426,32 @@ def test_what_is_not_answered_is_delivered_again_less_and_less_often_until_it_is
     assert len(core.server.redelivered) == 4
 
 
-def test_without_presence_a_caller_is_woken_for_what_is_to_be_delivered_again():
-    core = with_roster("a")
-    core._presence.ttl = None
+@pytest.mark.parametrize("journal", [True, False])
+def test_what_is_to_be_delivered_again_needs_no_caller(journal):
+    core = with_roster("a", journal=journal)
     publish(core, timeout=None)
     subscribe(core, "a", identifier(1))
+    assert core.next_upkeep() == -math.inf
+    assert core.next_request(1.0, is_urgent=True) is None
     core.work(1.0)
-    assert core.next_deadline() == 6.0
+    # With a journal there is a claim to be renewed as well.
+    assert core.next_upkeep() == min(6.0, core._server.registration.next_deadline() if journal else math.inf)
+    assert [type(request) for request in core.work(6.0)].count(Redeliver) == 1
+
+
+def test_whoever_is_superseded_delivers_nothing_and_has_nothing_to_do():
+    core = with_roster("a")
+    publish(core, timeout=None)
+    subscribe(core, "a", identifier(1))
+    core.server.set_owner(b"somebody", 15.0)
+    core.reconnects(1.0)
+    core.work(1.0)
+    assert core.server.redelivered == []
+    assert (core.next_aside(1.0), core.next_upkeep()) == (None, math.inf)
 
 
 def test_deliveries_that_wait_are_bounded():
-    core = with_roster("a", limits=Limits(max_remembered=3))
+    core = with_roster("a", limits=Limits(max_roster=3))
     for _ in range(5):
         publish(core, timeout=None)
     for _ in range(4):

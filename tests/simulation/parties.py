@@ -122,7 +122,9 @@ class Party(Process):
 
     def is_idle(self) -> bool:
         """Whether the core has nothing to ask for now."""
-        return not self._is_asking and self.core.next_request(self.now) is None
+        if self._is_asking:
+            return False
+        return self.core.next_request(self.now) is None and self.core.next_aside(self.now) is None
 
     def lost(self) -> None:
         """Take note that the connection is lost."""
@@ -140,7 +142,7 @@ class Party(Process):
         while self.is_up and not self.is_held and not self.stopping:
             request = self.core.next_request(self.now, is_urgent=self.world.rng.random() < 0.5)
             if request is None:
-                request = self.core.next_request(self.now)
+                request = self.core.next_request(self.now) or self.core.next_aside(self.now)
             if request is None:
                 return
             self._turn += 1

@@ -233,6 +233,14 @@ async def test_what_arrives_is_handed_over_until_it_is_closed(side: Side, other:
         handing = asyncio.create_task(inbox.hand_over(arrived.extend))
         for number in range(100):
             await other.execute(*command, number)
+            if number == 25:
+                # That is for whoever is in receive().
+                await eventually(lambda: len(arrived) == 26)  # noqa: B023
+                for _ in range(3):
+                    inbox.wake()
+                    for _ in range(10):
+                        await asyncio.sleep(0)
+                assert not handing.done()
             if number == 50:
                 # Nothing is lost in between, nor told twice.
                 handing.cancel()

@@ -17,6 +17,9 @@ from state_signals.transport.futures import Bell, Lock
 
 __all__ = ["Link", "end", "perform"]
 
+_AT_ONCE = 0.05
+"""Seconds for which our own task goes on with what can wait, before it looks after whatever is due then."""
+
 _LAST_WAIT = 0.5
 """Seconds that a request under way has at the end."""
 
@@ -206,6 +209,7 @@ class Link:
         try:
             if self.is_up or (time.monotonic() >= self._retry_at and await self._connect(TIMEOUT)):
                 await self.pump()
+                await self._work_aside(time.monotonic() + _AT_ONCE)
         except Closed:
             return math.inf
         if not self.is_up:
@@ -213,6 +217,13 @@ class Link:
         # Not before: one node of a Cluster may be there while the one with our keys is not.
         self._outage.restored("commands")
         return self._core.next_upkeep()
+
+    async def _work_aside(self, until: float) -> None:
+        """Carry out what can wait, for a while, and hold up nobody that sends."""
+        while self.is_up and not self._is_stopped and time.monotonic() < until:
+            request = self._core.next_aside(time.monotonic())
+            if request is None or not await self.ask(request):
+                return
 
     async def _connect(self, timeout: float) -> bool:
         """Connect. Return whether that worked."""

@@ -251,6 +251,7 @@ class SignalResponder(ResponderEndpoint):
             self._core.clock_read(found.server_time)
 
     async def _subscribe(self) -> AsyncInbox:
+        self._is_renamed = False
         try:
             inbox = await self._transport.subscribe(self._channels)
         except ServerRefused as error:
@@ -283,6 +284,8 @@ class SignalResponder(ResponderEndpoint):
     async def _receive(self) -> None:
         arrived: Sequence[bytes] = ()
         try:
+            if self._is_renamed:
+                await self._disconnect()
             if self._inbox is None:
                 self._inbox = await self._subscribe_again()
             if self._inbox is not None and not self._stopping:

@@ -33,6 +33,7 @@ class Following:
 
     Attributes:
         can_read: whether the server lets us read journals.
+        looks: whether to look after exporters that are silent.
 
     Args:
         replay: what to take of exporters that were live when we came: `"state"` their initialization, `"all"` their
@@ -42,6 +43,7 @@ class Following:
 
     def __init__(self, replay: Replay, limits: Limits) -> None:
         self.can_read = True
+        self.looks = True
         self._only: str | None = None
         self._replay = replay
         self._limits = limits
@@ -88,11 +90,13 @@ class Following:
         if not self._silent and now >= self.look_at:
             due = (name for name, feed in self._feeds.items() if feed.look_at <= now + _TOGETHER)
             self._silent = dict.fromkeys(due)
-        return Look(next(iter(self._silent))) if self._silent else None
+        return Look(next(iter(self._silent))) if self._silent and self.looks else None
 
     @property
     def look_at(self) -> float:
         """When `next_look` has something to do; infinite: never."""
+        if not self.looks:
+            return math.inf
         if self._silent:
             return -math.inf
         return min((feed.look_at for feed in self._feeds.values()), default=math.inf) if self.can_read else math.inf
@@ -270,6 +274,11 @@ class Following:
         self._must_discover = False
 
     # What is known
+
+    @property
+    def hears_of_the_first(self) -> bool:
+        """Whether we want to know of exporters that were there before us."""
+        return self._replay != "none"
 
     def feed(self, publisher_id: str) -> Feed | None:
         """Return the feed of an exporter; None: it is not followed."""

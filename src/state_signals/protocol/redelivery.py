@@ -6,8 +6,9 @@ less often, as long as its answer is owed. Whoever has it already knows its iden
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ _FIRST_AFTER = 5.0
 
 @dataclass(slots=True)
 class _Delivery:
-    data: bytes
+    encode: Callable[[], bytes]
     due: float = -math.inf
     wait: float = _FIRST_AFTER
 
@@ -41,35 +42,55 @@ class Redeliveries:
         self.can_send = True
         self._most = most
         self._is_owed = is_owed
-        self._deliveries: OrderedDict[tuple[str, str], _Delivery] = OrderedDict()
+        self._deliveries: dict[tuple[str, str], _Delivery] = {}
+        # By when they are due. What is due at another time by now, or not owed any more, is dropped as it comes up.
+        self._queue: list[tuple[float, int, tuple[str, str]]] = []
+        self._numbers = itertools.count()
 
-    def add(self, responder_id: str, signal_id: str, data: bytes) -> None:
-        """Have a signal sent to a responder, as soon as possible."""
-        self._deliveries[responder_id, signal_id] = _Delivery(data)
-        while len(self._deliveries) > self._most:
-            self._deliveries.popitem(last=False)
+    def has_room_for(self, responder_id: str, signal_id: str) -> bool:
+        """Whether a signal is not being sent to a responder yet, and can be without another being forgotten."""
+        is_new = (responder_id, signal_id) not in self._deliveries
+        return self.can_send and is_new and len(self._deliveries) < self._most
+
+    def add(self, responder_id: str, signal_id: str, encode: Callable[[], bytes]) -> None:
+        """Have a signal, which `encode` returns, sent to a responder as soon as possible, if that is allowed."""
+        if self.can_send:
+            self._schedule((responder_id, signal_id), _Delivery(encode))
+            while len(self._deliveries) > self._most:
+                del self._deliveries[next(iter(self._deliveries))]
 
     def next(self, now: float) -> Redeliver | None:
         """Return what is to be sent now, and the same again until it is `sent`; None: nothing."""
-        for key, delivery in list(self._deliveries.items()):
-            if not self._is_owed(*key):
+        while self._queue and self._queue[0][0] <= now:
+            due, _, key = self._queue[0]
+            delivery = self._deliveries.get(key)
+            is_current = delivery is not None and delivery.due == due
+            if delivery is not None and is_current and self._is_owed(*key):
+                return Redeliver(*key, delivery.encode())
+            heapq.heappop(self._queue)
+            if is_current:
                 del self._deliveries[key]
-            elif now >= delivery.due:
-                return Redeliver(*key, delivery.data)
         return None
 
     def sent(self, request: Redeliver, now: float) -> None:
         """Take note that the server has broadcast one, or would not."""
-        delivery = self._deliveries.get((request.responder_id, request.signal_id))
+        key = request.responder_id, request.signal_id
+        delivery = self._deliveries.get(key)
         if delivery is not None:
             delivery.due = now + delivery.wait
             delivery.wait *= 2
+            self._schedule(key, delivery)
 
     def are_off(self) -> None:
         """Send none any more."""
         self.can_send = False
         self._deliveries.clear()
+        self._queue.clear()
 
     def next_deadline(self) -> float:
         """Return when there is something to send, unless it is answered before; infinite: never."""
-        return min((delivery.due for delivery in self._deliveries.values()), default=math.inf)
+        return self._queue[0][0] if self._queue else math.inf
+
+    def _schedule(self, key: tuple[str, str], delivery: _Delivery) -> None:
+        self._deliveries[key] = delivery
+        heapq.heappush(self._queue, (delivery.due, next(self._numbers), key))

@@ -18,6 +18,9 @@ _POSITION = re.compile(rb"\d{1,19}-\d{1,19}")
 _CLAIM_AGAIN = 1.0
 """Seconds between two looks whether somebody else's claim is renewed."""
 
+_MOST_DEPARTED = 10_000
+"""Names that are remembered of those that were taken off the roster."""
+
 _RENEWED_BY = 0.25
 """Seconds by which a claim lives longer than expected if it was renewed."""
 
@@ -163,6 +166,8 @@ class Registration:
     _renewed_at: float = -float("inf")
     _joined: dict[str, bytes] = field(default_factory=dict)
     _gone: dict[str, None] = field(default_factory=dict)
+    # Those that were taken off since it was opened, also once that is saved.
+    _departed: dict[str, None] = field(default_factory=dict)
     _names: set[str] = field(default_factory=set)
 
     def claim(self, now: float) -> Claim | None:
@@ -209,14 +214,22 @@ class Registration:
     def joined(self, responder_id: str, member: Member) -> None:
         """Have a member of the roster saved."""
         self._gone.pop(responder_id, None)
+        self._departed.pop(responder_id, None)
         self._joined[responder_id] = member.encode()
         self._names.add(responder_id)
 
     def gone(self, responder_id: str) -> None:
         """Have somebody taken off the saved roster."""
         self._joined.pop(responder_id, None)
-        self._gone[responder_id] = None
+        self._gone[responder_id] = self._departed[responder_id] = None
         self._names.discard(responder_id)
+        while len(self._departed) > _MOST_DEPARTED:
+            # Whoever comes and goes under new names must not make it grow.
+            del self._departed[next(iter(self._departed))]
+
+    def has_gone(self, responder_id: str) -> bool:
+        """Whether somebody was on the roster and was taken off it."""
+        return responder_id in self._departed
 
     def roster_found(self, names: Iterable[str]) -> None:
         """Take note whom an earlier owner has left there."""
@@ -237,6 +250,7 @@ class Registration:
         """Save nobody: the roster is deleted."""
         self._joined.clear()
         self._gone.clear()
+        self._departed.clear()
         self._names.clear()
 
     def save(self) -> SaveRoster | None:

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal
 
 from state_signals.codec import decode_signal
@@ -149,6 +150,7 @@ class ResponderProtocol:
             response = Response(self.responder_id, publisher_id, INITIALIZATION)
             self._answer(response, announcement, now, sent, "left")
         self._is_leaving = self._beat_at < math.inf
+        self._following.looks = False
         self._beat_at = math.inf
 
     # What arrives
@@ -166,6 +168,8 @@ class ResponderProtocol:
         elif envelope.id in self._received:
             # Its exporter could not know that it went out, or our answer was lost. We do not act twice.
             self._repeated(signal, envelope, now)
+        elif envelope.redelivered and signal.event == INITIALIZATION and not self._following.hears_of_the_first:
+            self.counters["not-followed"] += 1
         elif envelope.redelivered:
             self._hand_out(signal, now)
         elif not envelope.journal:
@@ -188,7 +192,7 @@ class ResponderProtocol:
         return self._following.next_deadline()
 
     def next_upkeep(self) -> float:
-        """Return when `next_request` is due; infinite: not before something arrives, or somebody answers."""
+        """Return when `next_request` or `next_aside` is due; infinite: not before something arrives or is answered."""
         if self._answers or self._is_leaving:
             return -math.inf
         return min(self._beat_at, self._answers.next_release(), self._following.look_at)
@@ -196,7 +200,7 @@ class ResponderProtocol:
     # What the shell is to do
 
     def next_request(self, now: float, *, is_urgent: bool = False) -> ResponderRequest | None:
-        """Return the answer or the proof of life to send, or where to look, one at a time; None: there is nothing.
+        """Return the answer or the proof of life to send, one at a time; None: there is nothing.
 
         With `is_urgent`, only the first proof of life and what exporters wait for.
         """
@@ -206,9 +210,11 @@ class ResponderProtocol:
         answer = self._answers.next()
         if answer is None and self._is_leaving:
             return Leave((self.responder_id,))
-        if answer is None and not is_urgent:
-            return self._following.next_look(now)
         return answer
+
+    def next_aside(self, now: float) -> ResponderRequest | None:
+        """Return what to ask for beside that, whose order does not matter: looks; the same until there is a reply."""
+        return self._following.next_look(now)
 
     def next_query(self, now: float) -> ResponderRequest | None:
         """Return what to ask the server for, so that no signal is missed; one at a time; None: nothing.
@@ -231,8 +237,7 @@ class ResponderProtocol:
             case Introduce(), Introduced():
                 self._introduced(reply, now)
             case Look(), Looked():
-                newest = None if reply.newest is None else self._decoded(reply.newest)
-                self._following.looked(request.publisher_id, None if newest is None else newest.envelope, now)
+                self._following.looked(request.publisher_id, self._envelope_of(reply.newest), now)
             case CatchUp(), CaughtUp():
                 self._caught_up(request, reply, now)
 
@@ -319,6 +324,12 @@ class ResponderProtocol:
             self._refuse("foreign-reply", f"{signal.publisher_id!r:.80} asks for answers to {envelope.reply!r:.80}")
             return None
         return signal
+
+    def _envelope_of(self, data: bytes | None) -> Envelope | None:
+        # Quietly: whoever only looks hands out nothing, and what is wrong is told when it is read.
+        with suppress(MalformedMessage):
+            return None if data is None else decode_signal(data, limits=self._limits).envelope
+        return None
 
     def _repeat_awaited(self, now: float) -> None:
         subscriptions = [announcement for _, announcement in self._following.subscriptions()]

@@ -48,7 +48,6 @@ class Roster:
     Attributes:
         names: the responders on it; assignable.
         expected: those that were put there and may not have subscribed.
-        met: those that have been on it since it was opened, or were asked whether they want to.
 
     Args:
         emit: takes the events.
@@ -57,7 +56,6 @@ class Roster:
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self.names: set[str] = set()
         self.expected: set[str] = set()
-        self.met: set[str] = set()
         self._emit = emit
         self._wait: _Wait | None = None
 
@@ -65,12 +63,11 @@ class Roster:
 
     def expect(self, names: Collection[str]) -> None:
         """Put responders on it that have not subscribed."""
-        for whom in (self.names, self.expected, self.met):
-            whom.update(names)
+        self.names.update(names)
+        self.expected.update(names)
 
     def joined(self, name: str) -> None:
         """Put somebody on it that has subscribed."""
-        self.met.add(name)
         if name not in self.names or name in self.expected:
             self.names.add(name)
             self.expected.discard(name)
@@ -88,7 +85,6 @@ class Roster:
             self._end_wait(enough=False)
         self.names = set()
         self.expected.clear()
-        self.met.clear()
 
     @property
     def absent(self) -> frozenset[str]:

@@ -112,7 +112,7 @@ class ServerSide:
         self._is_position_taken = False
         self._lost: tuple[Entry, ...] = ()
         self._announces_again = False
-        self._redeliveries = Redeliveries(limits.max_remembered, is_owed)
+        self._redeliveries = Redeliveries(limits.max_roster, is_owed)
         # They go out with what goes out anyway: nobody waits for them.
         self._verdicts: deque[bytes | Callable[[], bytes]] = deque(maxlen=limits.max_remembered)
         self._writes_down = True
@@ -135,33 +135,40 @@ class ServerSide:
         request = self._before_signals(now)
         if request is None and (publication := self.outgoing.first()) is not None:
             request = self._publish(publication)
-        if request is None:
-            request = self._redeliveries.next(now)
         if request is None and not is_urgent:
             request = self._in_the_background(now)
         return request
 
+    def next_aside(self, now: float) -> Redeliver | None:
+        """Return what to ask for beside that, whose order does not matter; the same until there is a reply."""
+        return self._redeliveries.next(now) if self._may_speak else None
+
     def next_deadline(self) -> float:
         """Return when callers that wait have something to ask for; infinite: not before something happens."""
-        return min(self._check_at if self.presence.ttl is not None else math.inf, self._redeliveries.next_deadline())
+        return self._check_at if self.presence.ttl is not None else math.inf
 
     def next_upkeep(self) -> float:
         """Return when there is something to ask for though nobody waits; infinite: never."""
+        due = self._redeliveries.next_deadline() if self._may_speak else math.inf
         if self.is_journaled and (self.registration.is_held or self.outgoing or self.wants_claim):
-            return self.registration.next_deadline()
-        return math.inf
+            due = min(due, self.registration.next_deadline())
+        return due
 
     def redeliver(self, responder_id: str, publication: Publication) -> None:
         """Send a signal that is on the server to one responder again."""
-        if self._redeliveries.can_send and publication.envelope is not None:
-            data = publication.encode(publication.entry.seq, self._limits, redelivered=True).data
-            self._redeliveries.add(responder_id, publication.signal_id, data)
+        if publication.envelope is not None:
+            self._redeliveries.add(
+                responder_id,
+                publication.signal_id,
+                lambda: publication.encode(publication.entry.seq, self._limits, redelivered=True).data,
+            )
 
     def invite(self, responder_id: str, signal_id: str, initialization: bytes) -> None:
         """Send one responder an initialization that is on the server again, until it answers."""
-        if self._redeliveries.can_send:
-            data = broadcast_again(initialization, self._limits, redelivered=True)
-            self._redeliveries.add(responder_id, signal_id, data)
+        if self._redeliveries.has_room_for(responder_id, signal_id):
+            self._redeliveries.add(
+                responder_id, signal_id, lambda: broadcast_again(initialization, self._limits, redelivered=True)
+            )
 
     def write_down(self, verdict: Callable[[], bytes]) -> None:
         """Keep what has become of a round, for those who look back.
@@ -288,6 +295,10 @@ class ServerSide:
     @property
     def _is_claimed(self) -> bool:
         return self.registration.is_held or not self.is_journaled
+
+    @property
+    def _may_speak(self) -> bool:
+        return self._is_claimed and self.registration.refused_by is None
 
     def _before_signals(self, now: float) -> ExporterRequest | None:
         if self.is_journaled and self.registration.doubts(now):

@@ -90,6 +90,8 @@ class Standing:
         # The newest initialization that the server has taken; its identifier, also after the shutdown.
         self._initialization: bytes | None = None
         self._announced_id: str | None = None
+        # Whether the server may have lost answers to it.
+        self._has_been_out_of_touch = False
         self._unread: bytes | None = None
         self._events: deque[Event] = deque()
         self._roster = Roster(self._events.append)
@@ -122,7 +124,6 @@ class Standing:
     @subs.setter
     def subs(self, names: set[str]) -> None:
         self._roster.names = names
-        self._roster.met.update(names)
 
     @property
     def position(self) -> bytes | None:
@@ -157,6 +158,7 @@ class Standing:
         """Take note that the server has lost responses: what they may have answered is announced again."""
         if self._unread is not None:
             self._caught_up()
+        self._has_been_out_of_touch = True
         if self.state is ExporterState.INITIALIZED:
             self._server.responses_lost()
 
@@ -198,6 +200,10 @@ class Standing:
         """Return what to ask the server for, one at a time; None: nothing. See `ServerSide`."""
         return self._server.next_request(now, is_urgent=is_urgent)
 
+    def next_aside(self, now: float) -> ExporterRequest | None:
+        """Return what to ask for beside that, whose order does not matter; the same until there is a reply."""
+        return self._server.next_aside(now)
+
     def reply_received(self, request: ExporterRequest, reply: ExporterReply, now: float) -> None:
         """Take the reply to a request."""
         self._server.reply_received(request, reply, now)
@@ -210,6 +216,7 @@ class Standing:
 
     def connection_lost(self) -> None:
         """Take note that nobody knows whether the last request was carried out."""
+        self._has_been_out_of_touch = True
         self._server.connection_lost()
 
     def connection_restored(self, now: float) -> None:
@@ -273,29 +280,25 @@ class Standing:
         self._presence.follow(responder_id, ttl, now)
         self._server.registration.joined(responder_id, Member(ttl, speaks_v2=signal_id is not None))
         self._roster.joined(responder_id)
-        if len(self._roster.met) > 2 * self._limits.max_roster:
-            # Whoever comes and goes under new names must not make it grow.
-            self._roster.met.intersection_update(self.subs)
         # If it died while it acted, it needs to be told again; if it did not, it knows.
         for publication in self._responses.owed_by(responder_id):
             self._server.redeliver(responder_id, publication)
         self._roster.check()
 
     def _invite(self, responder_id: str) -> None:
-        """Have somebody subscribe that acts on our signals: its answer to the initialization may have been lost.
+        """Have somebody subscribe that acts on our signals: its answer to the initialization may have been lost."""
+        signal_id, initialization = self._announced_id, self._initialization
+        if signal_id is not None and initialization is not None and self._can_be_invited(responder_id):
+            self._server.invite(responder_id, signal_id, initialization)
 
-        Once: whoever has been on the roster was taken off it on purpose.
-        """
-        is_known = responder_id in self.subs or responder_id in self._roster.met
-        is_full = len(self._roster.met) >= self._limits.max_roster
-        if self._initialization is None or self._announced_id is None or is_known or is_full:
-            return
-        self._roster.met.add(responder_id)
-        self._server.invite(responder_id, self._announced_id, self._initialization)
+    def _can_be_invited(self, responder_id: str) -> bool:
+        # Whoever has been on the roster was taken off it on purpose.
+        is_missed = responder_id not in self.subs and not self._server.registration.has_gone(responder_id)
+        return is_missed and self._has_been_out_of_touch
 
     def _is_owed(self, responder_id: str, signal_id: str) -> bool:
         if signal_id == self._announced_id:
-            return self._initialization is not None and responder_id not in self.subs
+            return self._initialization is not None and self._can_be_invited(responder_id)
         return self._responses.is_owed(responder_id, signal_id)
 
     def _expire(self, now: float) -> None:
@@ -360,7 +363,6 @@ class Standing:
         for name, data in found.roster.items():
             responder_id, member = name.decode(errors="replace"), read_member(data)
             self.subs.add(responder_id)
-            self._roster.met.add(responder_id)
             if member.is_expected:
                 self._roster.expected.add(responder_id)
             if member.speaks_v2:

@@ -21,6 +21,9 @@ __all__ = ["Link", "perform"]
 _PATIENCE = 0.1
 """Seconds that our own thread waits for whoever is sending: it may have others to look after."""
 
+_AT_ONCE = 0.05
+"""Seconds for which it goes on with what can wait, before it looks after whatever is due then."""
+
 
 def perform(transport: Transport, commands: Commands, request: Any, timeout: float = TIMEOUT) -> Any:
     """Carry out a request within `timeout` seconds, and return the reply.
@@ -198,6 +201,7 @@ class Link:
         try:
             if self.is_up or (time.monotonic() >= self._retry_at and self._connect(TIMEOUT)):
                 self.pump(patience=_PATIENCE)
+                self._work_aside(time.monotonic() + _AT_ONCE)
         except Closed:
             return math.inf
         if not self.is_up:
@@ -209,6 +213,14 @@ class Link:
         with self._lock:
             self._due = self._core.next_upkeep()
             return self._due
+
+    def _work_aside(self, until: float) -> None:
+        """Carry out what can wait, for a while, and hold up nobody that sends."""
+        while self.is_up and not self.is_stopping and time.monotonic() < until:
+            with self._lock:
+                request = self._core.next_aside(time.monotonic())
+            if request is None or not self.ask(request):
+                return
 
     def _connect(self, timeout: float) -> bool:
         """Connect. Return whether that worked."""

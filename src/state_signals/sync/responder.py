@@ -261,6 +261,7 @@ class SignalResponder(ResponderEndpoint):
                 self._core.clock_read(found.server_time)
 
     def _subscribe(self) -> Inbox:
+        self._is_renamed = False
         try:
             inbox = self._transport.subscribe(self._channels)
         except ServerRefused as error:
@@ -299,6 +300,8 @@ class SignalResponder(ResponderEndpoint):
             try:
                 if self._stopping:
                     return
+                if self._is_renamed:
+                    self._disconnect()
                 if self._inbox is None:
                     self._inbox = self._subscribe_again()
                 arrived: Sequence[bytes] = () if self._inbox is None else self._inbox.receive(self._patience())

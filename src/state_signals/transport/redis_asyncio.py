@@ -159,7 +159,8 @@ class _Inbox:
             while not self._is_closed:
                 due = self._due
                 await self._line.take(max(due - time.monotonic(), _GLANCE))
-                if self._due == due:
+                # Somebody may have woken us.
+                if self._due == due and time.monotonic() >= due:
                     self._check()
         except (redis.RedisError, OSError) as error:
             if not self._is_closed:
