@@ -10,7 +10,7 @@ from typing import Any
 
 from state_signals.exceptions import Closed, TransportError
 from state_signals.outages import SHORTEST_TRY, SHORTEST_WAIT, Backoff, Core, Outage, shows_that_it_works
-from state_signals.requests import Look, ShowPresence
+from state_signals.requests import Leave, Look, ShowPresence
 from state_signals.transport.base import TIMEOUT, AsyncTransport
 from state_signals.transport.commands import Commands, RequestRefused
 from state_signals.transport.futures import Bell, Lock
@@ -19,6 +19,12 @@ __all__ = ["Link", "end", "perform"]
 
 _AT_ONCE = 0.05
 """Seconds for which our own task goes on with what can wait, before it looks after whatever is due then."""
+
+_STEP = 0.25
+"""Seconds between the moments at which long waits end, so that proofs of life go out together."""
+
+_LONG = 2.0
+"""Seconds from which on a wait is long: answers that are spread over a while are not to come together."""
 
 _LAST_WAIT = 0.5
 """Seconds that a request under way has at the end."""
@@ -40,6 +46,8 @@ async def perform(transport: AsyncTransport, commands: Commands, request: Any, t
             return await _perform(transport, commands, ShowPresence(names), timeout)
 
         return await transport.herald.show(request.responder_ids, show)
+    if transport.herald is not None and isinstance(request, Leave):
+        transport.herald.withdraw(request.responder_ids)
     if transport.herald is not None and isinstance(request, Look):
         return await transport.herald.look(request, lambda: _perform(transport, commands, request, timeout))
     return await _perform(transport, commands, request, timeout)
@@ -62,6 +70,16 @@ async def end(task: asyncio.Task[None]) -> None:
         # Once is not always enough: before Python 3.12, redis-py may swallow it while it connects.
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_AGAIN)
+
+
+def _until(due: float) -> float | None:
+    """Return how many seconds to wait for a moment; None: for ever."""
+    if due == math.inf:
+        return None
+    now = time.monotonic()
+    if due - now >= _LONG:
+        due = math.ceil(due / _STEP) * _STEP
+    return max(SHORTEST_WAIT, due - now)
 
 
 class Link:
@@ -202,7 +220,7 @@ class Link:
             self._is_woken = False
             self._due = due = await self._keep_up()
             if not self._is_woken:
-                await self._bell.wait(None if due == math.inf else max(SHORTEST_WAIT, due - time.monotonic()))
+                await self._bell.wait(_until(due))
 
     async def _keep_up(self) -> float:
         """Connect if that is due, and carry out what nobody waits for. Return when to be called again."""

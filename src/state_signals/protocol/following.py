@@ -22,7 +22,7 @@ _PAGE = 64
 """Entries of a journal that are read at once, unless that takes too long."""
 
 _TOGETHER = 2.5
-"""Seconds by which looks into journals are made earlier, so that they come with others."""
+"""Seconds by which looks into journals are made earlier, so that they come with others or with a proof of life."""
 
 _LIVE_WITHIN = 86_400.0
 """Seconds since its last proof of life within which an exporter may count as live; its record says more."""
@@ -88,8 +88,7 @@ class Following:
     def next_look(self, now: float) -> Look | None:
         """Return a look at the journal of an exporter that has been silent, the same until `looked`; None: not now."""
         if not self._silent and now >= self.look_at:
-            due = (name for name, feed in self._feeds.items() if feed.look_at <= now + _TOGETHER)
-            self._silent = dict.fromkeys(due)
+            self._look_now(now)
         return Look(next(iter(self._silent))) if self._silent and self.looks else None
 
     @property
@@ -102,6 +101,11 @@ class Following:
         return min((feed.look_at for feed in self._feeds.values()), default=math.inf) if self.can_read else math.inf
 
     # What has happened
+
+    def beaten(self, now: float) -> None:
+        """Take note of a proof of life: looks that are due soon are made with it, for we are awake."""
+        if self.look_at <= now + _TOGETHER:
+            self._look_now(now)
 
     def page_read(self) -> None:
         """Take note that a page of a journal was read in time: the next may be larger."""
@@ -292,6 +296,10 @@ class Following:
         """Return the shortest time that proofs of life are to be good for, of those we answer; infinite: none says."""
         ttls = (feed.ttl for feed in self._feeds.values() if feed.ttl is not None and not feed.is_ended)
         return max(SHORTEST_TTL, min(ttls, default=math.inf))
+
+    def _look_now(self, now: float) -> None:
+        due = (name for name, feed in self._feeds.items() if feed.look_at <= now + _TOGETHER)
+        self._silent = dict.fromkeys(due)
 
     def _add(self, name: str, feed: Feed) -> Feed:
         self._feeds[name] = feed

@@ -440,6 +440,7 @@ class ResponderProtocol:
         self._has_beaten = True
         ttl = min(self._presence_ttl or math.inf, self._following.shortest_ttl())
         self._beat_at = now + ttl / 3
+        self._following.beaten(now)
 
     def _remember(self, memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
         memory[key] = value

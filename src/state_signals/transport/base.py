@@ -9,7 +9,7 @@ failed, and what to try.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -160,8 +160,14 @@ class Transport(Protocol):
 class AsyncHerald(Protocol):
     """Lets those that share a connection say and ask the same things together."""
 
-    async def show(self, names: Iterable[str], act: Callable[[tuple[str, ...]], Awaitable[Any]]) -> Any:
-        """Call `act` with these names and those of others that come just now; return, or raise, what that does."""
+    async def show(self, names: tuple[str, ...], act: Callable[[tuple[str, ...]], Awaitable[Any]]) -> Any:
+        """Call `act` with these names and those of others that come just now; return, or raise, what that does.
+
+        Once they were shown, it may return before that: if it fails, they are shown with the next ones.
+        """
+
+    def withdraw(self, names: tuple[str, ...]) -> None:
+        """Show them no longer."""
 
     async def look(self, request: Any, act: Callable[[], Awaitable[Any]]) -> Any:
         """Return the reply to a request that changes nothing: from `act`, unless somebody else has had one just now."""

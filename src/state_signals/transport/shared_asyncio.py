@@ -7,12 +7,14 @@ import math
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import redis
 import redis.asyncio
 
 from state_signals.exceptions import Closed, StateSignalsError
+from state_signals.requests import Done
 from state_signals.transport import replies
 from state_signals.transport.base import Batch
 from state_signals.transport.commands import RequestRefused
@@ -34,48 +36,69 @@ Act = Callable[[tuple[str, ...]], Awaitable[Any]]
 
 
 class _Proofs:
-    """Proofs of life that go out together: the first who comes gives them for all that come within a moment."""
+    """Proofs of life that go out together: the first who comes gives them for all that come within a moment.
+
+    Only who has never given one waits for that. What could not be said is said with the next ones.
+    """
 
     def __init__(self) -> None:
-        self._names: dict[str, None] = {}
-        self._shown: asyncio.Future[Any] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._acts: dict[str, Act] = {}
+        self._under_way: list[dict[str, Act]] = []
+        self._gathering: asyncio.Task[Any] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def show(self, names: Iterable[str], act: Act, delay: float) -> Any:
-        """Have some responders shown; return, or raise, what `act` does."""
-        mine = tuple(names)
-        self._names.update(dict.fromkeys(mine))
-        is_first = self._shown is None
-        if self._shown is None:
-            self._shown = asyncio.get_running_loop().create_future()
-            self._task = asyncio.create_task(self._show(self._shown, act, delay), name="state-signals-herald")
+    async def show(self, names: tuple[str, ...], act: Act, delay: float) -> Any:
+        """Have responders shown; unless that can wait for `delay` seconds, return, or raise, what `act` does."""
+        self._acts.update(dict.fromkeys(names, act))
+        task, is_first = self._gathering, self._gathering is None
+        if task is None:
+            self._gathering = task = asyncio.create_task(self._show(delay), name="state-signals-herald")
+            self._tasks.add(task)
+            task.add_done_callback(self._shown)
+        elif delay:
+            return Done()
         try:
-            return await asyncio.shield(self._shown)
+            return await asyncio.shield(task)
         except (StateSignalsError, RequestRefused):
             if is_first:
                 raise
-            # That the first one has closed, or has to connect again, is not our affair.
-            return await act(mine)
+            # That the first one has to connect again is not our affair.
+            return await act(names)
+
+    def withdraw(self, names: Iterable[str]) -> None:
+        """Show responders no longer."""
+        for acts in (self._acts, *self._under_way):
+            for name in names:
+                acts.pop(name, None)
 
     async def close(self) -> None:
         """Give none any more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
 
-    async def _show(self, shown: asyncio.Future[Any], act: Act, delay: float) -> None:
+    async def _show(self, delay: float) -> Any:
+        await asyncio.sleep(delay)
+        mine, self._acts, self._gathering = self._acts, {}, None
+        self._under_way.append(mine)
         try:
-            await asyncio.sleep(delay)
-            names, self._names, self._shown = tuple(self._names), {}, None
-            shown.set_result(await act(names))
-        except BaseException as error:
-            if self._shown is shown:
-                self._names, self._shown = {}, None
-            shown.set_exception(error if isinstance(error, Exception) else _closed())
+            for act in tuple(mine.values()):
+                # Who closes meanwhile takes nobody with it.
+                with suppress(Closed):
+                    return await act(tuple(mine)) if mine else Done()
+            return Done()
+        except BaseException:
+            self._acts = mine | self._acts
+            raise
+        finally:
+            self._under_way.remove(mine)
+
+    def _shown(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
             # Whoever waited may have given up.
-            shown.exception()
-            if not isinstance(error, Exception):
-                raise
+            task.exception()
 
 
 class _Looks:
@@ -139,18 +162,23 @@ class SharedTransport(AsyncRedisTransport):
         self._hub: _Hub | None = None
         self._turn = 0
         self._posts: list[Post] = []
-        self._has_shown = False
+        self._shown: dict[str, None] = {}
         self._is_closed = False
         self.herald = self
 
-    async def show(self, names: Iterable[str], act: Act) -> Any:
+    async def show(self, names: tuple[str, ...], act: Act) -> Any:
         """Show that responders live, with others that are to show it just now; see `Herald`."""
-        proofs = self._joined().proofs
-        if self.keys not in proofs:
-            proofs[self.keys] = _Proofs()
+        proofs = self._joined().proofs.setdefault(self.keys, _Proofs())
         # Somebody waits for the answer that comes after the first one.
-        delay, self._has_shown = _TOGETHER if self._has_shown else 0.0, True
-        return await proofs[self.keys].show(names, act, delay)
+        delay = _TOGETHER if self._shown.keys() >= set(names) else 0.0
+        self._shown.update(dict.fromkeys(names))
+        return await proofs.show(names, act, delay)
+
+    def withdraw(self, names: tuple[str, ...]) -> None:
+        """Show them no longer; see `Herald`."""
+        hub = self._hub
+        if hub is not None and self.keys in hub.proofs:
+            hub.proofs[self.keys].withdraw(names)
 
     async def look(self, request: Any, act: Callable[[], Awaitable[Any]]) -> Any:
         """Return the reply to a request that changes nothing; see `Herald`."""
@@ -159,6 +187,7 @@ class SharedTransport(AsyncRedisTransport):
     async def close(self) -> None:
         """Leave the connections to the others; who is the last one closes them. Idempotent."""
         was_closed, self._is_closed = self._is_closed, True
+        self.withdraw(tuple(self._shown))
         for post in self._posts:
             await post.close()
         hub, self._hub = self._hub, None
