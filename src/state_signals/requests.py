@@ -37,6 +37,7 @@ __all__ = [
     "PositionTaken",
     "PresenceChecked",
     "Publish",
+    "Query",
     "Redeliver",
     "Release",
     "ResponderReply",
@@ -345,7 +346,8 @@ ExporterRequest = (
     Claim | Publish | Redeliver | CheckJournal | Restore | Beat | CheckPresence | SaveRoster | Release | OpenResponses
 )
 ExporterReply = Claimed | Done | PositionTaken | JournalChecked | Beaten | PresenceChecked | ResponsesOpened
-ResponderRequest = Discover | Introduce | Look | CatchUp | Answer | ShowPresence | Leave
+Query = Discover | Introduce | Look | CatchUp
+ResponderRequest = Query | Answer | ShowPresence | Leave
 ResponderReply = Discovered | Introduced | Looked | CaughtUp | Done
 
 

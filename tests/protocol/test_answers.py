@@ -425,6 +425,16 @@ def test_a_shutdown_that_is_read_after_the_initialization_of_the_next_run_ends_n
     assert core.due == 2.0
 
 
+def test_who_gives_no_proofs_of_life_gives_none_to_an_exporter_that_goes_on_either():
+    core = Responder(presence_ttl=None)
+    core.comes(0.0)
+    answers_to(core, 1, ttl=3.0, journal=False)
+    received(core, 2, event="shutdown", ttl=3.0, journal=False)
+    answers_to(core, 4, ttl=3.0, journal=False, now=2.0)
+    assert not any(isinstance(request, ShowPresence) for request in core.work(2.0))
+    assert core.due == math.inf
+
+
 def test_a_shutdown_that_is_overtaken_by_what_comes_after_it_ends_nothing():
     core = Responder(presence_ttl=15.0)
     core.comes(0.0)

@@ -1038,8 +1038,8 @@ class AnybodySaysAnything(RuleBasedStateMachine):
         following, answers = self.core._following, self.core._answers
         assert len(following._feeds) <= most
         assert len(following._to_introduce) <= 4
-        assert len(self.core._received) <= most
-        assert len(self.core._newest) <= most
+        assert len(self.core._hearing._received) <= most
+        assert len(self.core._hearing._newest) <= most
         assert len(answers._given) <= most
         assert len(answers._queue) <= most
         for feed in following._feeds.values():

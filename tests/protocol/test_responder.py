@@ -105,7 +105,7 @@ def test_both_locks_hold_together_and_unlock_clears_both():
     core.message_received(signal(publisher_id="fio-2", tag="nightly"), 0.0)
     assert events(core) == []
     core.unlock()
-    assert (core.locked_id, core.locked_tag) == (None, None)
+    assert (core._hearing.locked_id, core._hearing.locked_tag) == (None, None)
     assert received(core, signal(publisher_id="fio-2", tag="other"))
 
 
@@ -118,7 +118,7 @@ def test_locks_are_text_and_a_refused_one_changes_nothing(wrong):
         core.lock_id(wrong)
     with pytest.raises(TypeError, match=r"^tag must be str, not"):
         core.lock_tag(wrong)
-    assert (core.locked_id, core.locked_tag) == ("fio-1", "nightly")
+    assert (core._hearing.locked_id, core._hearing.locked_tag) == ("fio-1", "nightly")
 
 
 @given(st.binary(max_size=80) | st.text(max_size=40))
@@ -306,7 +306,7 @@ def test_memory_stays_within_the_limits_and_the_oldest_signals_are_forgotten_fir
     for number in range(10):
         data = signal(f"event-{number}", envelope=envelope(f"{number:032x}", seq=number + 1))
         received(core, data, now=float(number))
-    assert len(core._received) == len(core._newest) == 3
+    assert len(core._hearing._received) == len(core._hearing._newest) == 3
     for number in (6, 7):
         core.respond("fio-1", f"event-{number}", 1, None, now=10.0, sent=100.0)
     forgotten, remembered = (answer for answer, _ in answers(core))

@@ -73,9 +73,9 @@ class _IgnoresGaps(ResponderProtocol):
     """Each signal is handed out as it comes."""
 
     def message_received(self, data: bytes | str, now: float) -> None:
-        signal = self._decoded(data)
-        if signal is not None and signal.envelope is not None and signal.envelope.id not in self._received:
-            self._hand_out(signal, now)
+        signal = self._hearing._decoded(data)
+        if signal is not None and signal.envelope is not None and signal.envelope.id not in self._hearing._received:
+            self._hearing._hand_out(signal, now)
         else:
             super().message_received(data, now)
 
@@ -84,7 +84,7 @@ class _ForgetsDuplicates(ResponderProtocol):
     """What was received is not remembered."""
 
     def message_received(self, data: bytes | str, now: float) -> None:
-        self._received.clear()
+        self._hearing._received.clear()
         super().message_received(data, now)
 
 
