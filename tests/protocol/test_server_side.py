@@ -19,7 +19,7 @@ from state_signals.protocol.events import (
     SignalSent,
     SignalUnsent,
 )
-from state_signals.protocol.server_side import is_permanent
+from state_signals.protocol.refusals import is_permanent
 from state_signals.protocol.states import ExporterState
 from state_signals.requests import (
     Beat,

@@ -14,7 +14,7 @@ from state_signals.messages import INITIALIZATION, Envelope, Signal
 from state_signals.protocol.events import Degraded, Event, MessageRefused, SignalReceived, SignalsMissed
 from state_signals.protocol.feed import Arrival
 from state_signals.protocol.following import Following
-from state_signals.protocol.server_side import is_forbidden
+from state_signals.protocol.refusals import is_forbidden
 from state_signals.requests import (
     CatchUp,
     CaughtUp,

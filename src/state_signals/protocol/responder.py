@@ -15,7 +15,7 @@ from state_signals.protocol.answers import Answers
 from state_signals.protocol.events import Degraded, Event
 from state_signals.protocol.following import Following, Replay
 from state_signals.protocol.hearing import Hearing
-from state_signals.protocol.server_side import is_permanent
+from state_signals.protocol.refusals import is_permanent
 from state_signals.requests import Answer, Leave, ResponderReply, ResponderRequest, ShowPresence
 
 __all__ = ["ResponderProtocol"]

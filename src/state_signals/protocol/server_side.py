@@ -14,6 +14,7 @@ from state_signals.protocol.events import ClaimHeld, ClaimRefused, Degraded, Eve
 from state_signals.protocol.outgoing import Outgoing, Publication, broadcast_again
 from state_signals.protocol.presence import Presence
 from state_signals.protocol.redelivery import Redeliveries
+from state_signals.protocol.refusals import is_forbidden, is_permanent
 from state_signals.protocol.registration import Registration
 from state_signals.requests import (
     Beat,
@@ -33,7 +34,7 @@ from state_signals.requests import (
     SaveRoster,
 )
 
-__all__ = ["Facts", "ServerSide", "is_forbidden", "is_permanent"]
+__all__ = ["Facts", "ServerSide"]
 
 _NO_JOURNAL = (
     "the journal: what is published while a responder is disconnected is lost to it, late ones do not hear of this "
@@ -44,16 +45,6 @@ _NO_REDELIVERY = "redelivery: a responder that dies while it acts does not get t
 
 
 _VERDICTS_AT_ONCE = 16
-
-
-def is_permanent(kind: str, text: str) -> bool:
-    """Whether a server that refuses so will go on refusing: a permission or a command is missing."""
-    return is_forbidden(kind, text) or kind in ("WRONGTYPE", "CROSSSLOT")
-
-
-def is_forbidden(kind: str, text: str) -> bool:
-    """Whether a server that refuses so does not allow the command, whatever it is about."""
-    return kind == "NOPERM" or "unknown command" in text
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
