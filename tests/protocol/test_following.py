@@ -45,6 +45,15 @@ def running(server: Server, publisher_id: str = "fio-1", *, first: int = 1, now:
     return core
 
 
+def in_a_silence() -> Responder:
+    """A responder that has heard an exporter at 1.0."""
+    core = Responder(Server())
+    core.comes(0.0)
+    says(running(core.server, now=1.0), core, now=1.0)
+    core.heard(1.0)
+    return core
+
+
 def says(core: Exporter, *listeners: Responder, event: str = "start", now: float = 1.0) -> None:
     """Have an exporter publish a signal that gets to these."""
     core.publish(event, timeout=None, now=now, sent=now)
@@ -378,12 +387,7 @@ def test_a_lost_broadcast_is_found_after_a_silence_even_if_it_was_the_last():
 
 
 def test_when_nothing_is_lost_a_look_is_all():
-    server = Server()
-    core = Responder(server)
-    core.comes(0.0)
-    fio = running(server, now=1.0)
-    says(fio, core, now=1.0)
-    core.heard(1.0)
+    core = in_a_silence()
     assert core.next_aside(1.0 + SILENCE) == core.next_aside(1.0 + SILENCE) == Look("fio-1")
     assert core.next_request(1.0 + SILENCE) is None
     assert core.next_upkeep() == -math.inf
@@ -393,11 +397,7 @@ def test_when_nothing_is_lost_a_look_is_all():
 
 
 def test_a_newest_entry_that_is_no_signal_is_told_by_whoever_reads_it_only():
-    server = Server()
-    core = Responder(server)
-    core.comes(0.0)
-    says(running(server, now=1.0), core, now=1.0)
-    core.heard(1.0)
+    core = in_a_silence()
     look = core.next_aside(1.0 + SILENCE)
     assert look is not None
     core.reply_received(look, Looked("fio-1", b"nonsense"), 1.0 + SILENCE)
@@ -406,23 +406,15 @@ def test_a_newest_entry_that_is_no_signal_is_told_by_whoever_reads_it_only():
 
 
 def test_whoever_leaves_looks_no_longer():
-    server = Server()
-    core = Responder(server)
-    core.comes(0.0)
-    says(running(server, now=1.0), core, now=1.0)
-    core.heard(1.0)
+    core = in_a_silence()
     core.leave(now=1.0, sent=1.0)
     assert core.next_aside(1.0 + SILENCE) is None
     assert core.next_upkeep() == math.inf
 
 
 def test_a_look_that_is_refused_for_now_is_made_later():
-    server = Server()
-    core = Responder(server)
-    core.comes(0.0)
-    says(running(server, now=1.0), core, now=1.0)
-    core.heard(1.0)
-    server.refuses = {Look: ("LOADING", "LOADING the dataset")}
+    core = in_a_silence()
+    core.server.refuses = {Look: ("LOADING", "LOADING the dataset")}
     core.work(1.0 + SILENCE)
     assert core.next_aside(1.0 + SILENCE) is None
     assert core.next_upkeep() == 1.0 + 3 * SILENCE
@@ -430,18 +422,14 @@ def test_a_look_that_is_refused_for_now_is_made_later():
 
 @pytest.mark.parametrize("is_refused", [False, True])
 def test_whoever_is_not_followed_any_more_is_looked_at_no_longer(is_refused):
-    server = Server()
-    core = Responder(server)
-    core.comes(0.0)
-    says(running(server, now=1.0), core, now=1.0)
-    core.heard(1.0)
+    core = in_a_silence()
     look = core.next_aside(1.0 + SILENCE)
     assert isinstance(look, Look)
     core.lock_id("another")
     if is_refused:
         core.request_refused(look, "LOADING", "LOADING the dataset", 1.0 + SILENCE)
     else:
-        core.reply_received(look, server.carry_out(look), 1.0 + SILENCE)
+        core.reply_received(look, core.server.carry_out(look), 1.0 + SILENCE)
     assert (core.next_deadline(), core.next_upkeep()) == (math.inf, math.inf)
     core.unlock()
 

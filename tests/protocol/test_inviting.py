@@ -41,6 +41,24 @@ def invitations(core: Exporter, now: float = 1.0) -> list[Redeliver]:
     return [request for request in core.work(now) if isinstance(request, Redeliver)]
 
 
+def answers_get_to(fio: Exporter, core: Responder) -> None:
+    for request in core.work(1.0):
+        if isinstance(request, Answer):
+            fio.message_received(request.data, 1.0)
+
+
+def is_invited(core: Responder, fio: Exporter) -> None:
+    """Have a responder act that is not on the roster, and be asked to subscribe."""
+    publish(fio, timeout=None)
+    for data in fio.said(1.0):
+        core.message_received(data, 1.0)
+    [told] = events(core)
+    core.respond_to(told.signal, 1, None, now=1.0, sent=1.0)
+    answers_get_to(fio, core)
+    [invitation] = invitations(fio)
+    core.message_received(invitation.data, 1.0)
+
+
 def test_whoever_acts_without_being_on_the_roster_gets_the_initialization_again_until_it_answers():
     core = out_of_touch("a")
     signal_id = publish(core, timeout=None)
@@ -75,19 +93,8 @@ def test_a_responder_whose_answer_was_lost_comes_to_be_waited_for(waits_for):
     # The server has taken it, and lost it.
     core.work(0.0)
     fio.reconnects(0.5)
-    publish(fio, timeout=None)
-    for data in fio.said(1.0):
-        core.message_received(data, 1.0)
-    [told] = events(core)
-    core.respond_to(told.signal, 1, None, now=1.0, sent=1.0)
-    for request in core.work(1.0):
-        if isinstance(request, Answer):
-            fio.message_received(request.data, 1.0)
-    [invitation] = invitations(fio)
-    core.message_received(invitation.data, 1.0)
-    for request in core.work(1.0):
-        if isinstance(request, Answer):
-            fio.message_received(request.data, 1.0)
+    is_invited(core, fio)
+    answers_get_to(fio, core)
     assert "b" in fio.subs
     assert len(events_of(fio, ResponderSubscribed)) == 1
     # It has not acted twice.
@@ -209,15 +216,6 @@ def test_who_wants_nothing_of_what_was_there_first_is_not_to_be_asked_by_it():
     core.comes(1.0)
     fio.subs = {"a"}
     fio.reconnects(1.0)
-    publish(fio, timeout=None)
-    [data] = fio.said(1.0)
-    core.message_received(data, 1.0)
-    [told] = events(core)
-    core.respond_to(told.signal, 1, None, now=1.0, sent=1.0)
-    for request in core.work(1.0):
-        if isinstance(request, Answer):
-            fio.message_received(request.data, 1.0)
-    [invitation] = invitations(fio)
-    core.message_received(invitation.data, 1.0)
+    is_invited(core, fio)
     assert events(core) == []
     assert core.counters["not-followed"] == 1
