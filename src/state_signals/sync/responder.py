@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import queue
-import signal as process_signals
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -29,6 +27,7 @@ from state_signals.protocol.events import Degraded, SignalReceived
 from state_signals.requests import CatchUp, Discover
 from state_signals.responder_endpoint import ResponderEndpoint
 from state_signals.sync.link import Link, perform
+from state_signals.sync.sigterm import called_on_sigterm
 from state_signals.sync.workers import Guard
 from state_signals.transport.base import Inbox, Transport
 from state_signals.transport.commands import RequestRefused
@@ -199,7 +198,7 @@ class SignalResponder(ResponderEndpoint):
         Returns when the last exporter whose signals were acted on has shut down, upon `close()`, and upon SIGTERM if
         it runs in the main thread.
         """
-        with self._ended_by_sigterm():
+        with called_on_sigterm(self._stop):
             for signal in self.listen():
                 self._act(signal)
                 if self._handlers.is_finished(signal):
@@ -407,29 +406,6 @@ class SignalResponder(ResponderEndpoint):
             self._transport.close()
         # What it waits for may be the others' affair, too.
         self._link.stop(timeout=CLOSE_TIMEOUT)
-
-    @contextmanager
-    def _ended_by_sigterm(self) -> Iterator[None]:
-        sigterm = process_signals.SIGTERM
-        previous = process_signals.getsignal(sigterm)
-        # One that was not set from Python could not be put back.
-        if threading.current_thread() is not threading.main_thread() or previous is None:
-            yield
-            return
-
-        def end(*_: object) -> None:
-            if not self._is_foreign_process():
-                self._stop()
-                return
-            # A process that a function of `on()` has forked: this is not for us.
-            process_signals.signal(sigterm, previous)
-            os.kill(os.getpid(), sigterm)
-
-        process_signals.signal(sigterm, end)
-        try:
-            yield
-        finally:
-            process_signals.signal(sigterm, previous)
 
     def _stop(self) -> None:
         self._stopping = True
