@@ -61,7 +61,7 @@ async def test_nothing_is_lost_while_all_connections_are_cut_all_the_time(
 ) -> None:
     run = Run(parties)
     with peer(own_server) as old:
-        name = (await old.says())["id"]
+        name = (await old.says(1))["id"]
         for _ in range(3):
             await run.responder()
         await run.begin(strangers=1)
@@ -77,11 +77,11 @@ async def test_nothing_is_lost_while_all_connections_are_cut_all_the_time(
                     with suppress(ServerUnreachable):
                         await run.round(timeout=0.3)
         until = time.monotonic() + PATIENCE
-        while not (await run.round(timeout=1)).ok:
-            # In the end it is there again.
-            assert time.monotonic() < until
+        while not (is_there := (await run.round(timeout=1)).ok) and time.monotonic() < until:
+            pass
         await run.check(is_hasty=True)
-        heard = {said["sample"] for said in await old.has_said()}
+    heard = {said["sample"] for said in old.said[1:]}
+    assert is_there, f"of {len(run.results)} signals, version 1 has heard {sorted(heard)[-100:]}: {old.errors}"
     for sample, result in run.results.items():
         if result is not None and name in result.reports:
             assert name in result.missing or (name in result.succeeded and sample in heard)
