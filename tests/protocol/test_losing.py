@@ -439,6 +439,15 @@ def test_what_is_to_be_delivered_again_needs_no_caller(journal):
     assert [type(request) for request in core.work(6.0)].count(Redeliver) == 1
 
 
+@pytest.mark.parametrize("journal", [True, False])
+def test_who_only_repeats_that_it_subscribes_reads_what_it_may_have_missed_in_the_journal(journal):
+    core = with_roster("a", journal=journal)
+    publish(core, timeout=None)
+    subscribe(core, "a", identifier(1), again=True)
+    core.work(1.0)
+    assert len(core.server.redelivered) == (0 if journal else 1)
+
+
 def test_whoever_is_superseded_delivers_nothing_and_has_nothing_to_do():
     core = with_roster("a")
     publish(core, timeout=None)

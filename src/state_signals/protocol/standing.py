@@ -246,7 +246,7 @@ class Standing:
         elif response.state is None and response.event != INITIALIZATION:
             self._responses.answered(response, self.legal_events or (), now)
         elif response.state is None:
-            self._subscribe(response.responder_id, response.signal_id, response.ttl, now)
+            self._subscribe(response, now)
         elif response.state == "left":
             if response.responder_id in self.subs and self._responses.left(response, now):
                 self._server.registration.gone(response.responder_id)
@@ -264,7 +264,8 @@ class Standing:
         else:
             self._refuse("unknown-signal", f"{response.responder_id!r:.80} wants to abort another run")
 
-    def _subscribe(self, responder_id: str, signal_id: str | None, ttl: float | None, now: float) -> None:
+    def _subscribe(self, response: WireResponse, now: float) -> None:
+        responder_id, signal_id, ttl = response.responder_id, response.signal_id, response.ttl
         if self._responses.has_ended(signal_id):
             # It comes from before our shutdown, of which it does not know yet.
             self.counters["late"] += 1
@@ -280,9 +281,10 @@ class Standing:
         self._presence.follow(responder_id, ttl, now)
         self._server.registration.joined(responder_id, Member(ttl, speaks_v2=signal_id is not None))
         self._roster.joined(responder_id)
-        # If it died while it acted, it needs to be told again; if it did not, it knows.
-        for publication in self._responses.owed_by(responder_id):
-            self._server.redeliver(responder_id, publication)
+        if not (response.again and self._server.is_journaled):
+            # If it died while it acted, it needs to be told again. Who repeats an answer lives, and reads the journal.
+            for publication in self._responses.owed_by(responder_id):
+                self._server.redeliver(responder_id, publication)
         self._roster.check()
 
     def _invite(self, responder_id: str) -> None:
