@@ -132,6 +132,26 @@ async def test_what_is_shown_of_nobody_needs_no_server(heralds: Heralds) -> None
     assert heralds.done == []
 
 
+async def test_who_waits_for_a_proof_of_life_is_told_that_it_was_closed(redis_url: str) -> None:
+    one, two = shared(redis_url), shared(redis_url)
+
+    async def act(names: tuple[str, ...]) -> None:
+        del names
+        await asyncio.Event().wait()
+
+    showing = asyncio.create_task(one.herald.show(("a",), act))
+    await asyncio.sleep(0)
+    given_up = asyncio.create_task(two.herald.show(("b",), act))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await two.close()
+    await one.close()
+    with pytest.raises(Closed):
+        await showing
+
+
 async def test_who_closes_the_connection_leaves_no_task(redis_url: str) -> None:
     made = Heralds(redis_url, "a")
     await made.show("a")

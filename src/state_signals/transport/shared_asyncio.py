@@ -59,6 +59,11 @@ class _Proofs:
             return Done()
         try:
             return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                # Not we were, but the connection was closed.
+                raise _closed() from None
+            raise
         except (StateSignalsError, RequestRefused):
             if is_first:
                 raise
